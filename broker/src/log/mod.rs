@@ -1,1 +1,76 @@
-//! Placeholder.
+//! The message log: the one durable, ordered list of messages that everything else is a cursor on, and the
+//! small records (sessions, retained messages, wake marks) that live beside it.
+//!
+//! # Architecture invariants
+//! - Nothing is reported as appended before it is durable, and nothing can be read before it is durable.
+//! - Offsets only grow, also after a failed write, a repaired tail or a restart. Gaps are allowed.
+//! - The log knows nothing of sessions, topics' owners or connections: it stores what it is given under a [`Key`].
+//!
+//! There are two implementations, and one suite of tests runs against both: the embedded log (one machine) and
+//! [`MemoryLog`] (simulation, `--ephemeral`).
+
+mod error;
+mod message;
+mod record;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use error::LogError;
+pub use message::{Appended, Key, Message, MessageProperties, Offset, Sender};
+pub use record::{RecordKey, RecordKind};
+
+/// Told once, from any thread, what became of an append: one [`Appended`] for each message, in their order.
+pub type AppendDone = Box<dyn FnOnce(Result<Vec<Appended>, LogError>) + Send>;
+
+/// Told once, from any thread, what became of a put.
+pub type PutDone = Box<dyn FnOnce(Result<(), LogError>) + Send>;
+
+/// A message with its place.
+pub type Stored = (Offset, Arc<Message>);
+
+/// A durable log of messages with an index by key, and a table of records. Reads may touch the disk; they are
+/// short, bounded by `limit`, and see exactly what has been reported as appended.
+pub trait MessageLog: Send + Sync {
+    /// Appends all messages of the batch, or none of them. `done` is called when they are durable (or refused),
+    /// perhaps before this returns. Appends that wait at the same time share one commit.
+    ///
+    /// A message whose id, sender and topic were seen within the deduplication window is not stored again: it
+    /// is reported with the first one's offset and `duplicate: true`.
+    fn append(&self, batch: Vec<Arc<Message>>, done: AppendDone);
+
+    /// The kept messages of one key after an offset, oldest first, at most `limit`; expired ones are left out.
+    ///
+    /// # Errors
+    /// [`LogError::Io`] when the disk cannot be read. A damaged message is left out and counted, not an error.
+    fn read(&self, key: &Key, after: Offset, limit: usize) -> Result<Vec<Stored>, LogError>;
+
+    /// The kept messages of every key after an offset, oldest first, at most `limit`. When fewer than `limit`
+    /// come back, the end was reached.
+    ///
+    /// # Errors
+    /// As [`MessageLog::read`].
+    fn scan(&self, after: Offset, limit: usize) -> Result<Vec<Stored>, LogError>;
+
+    /// How far back recovery of a key is whole: a reader whose cursor is at or after this offset has missed
+    /// nothing that retention dropped; for one before it, something may be gone for good.
+    fn floor(&self, key: &Key) -> Offset;
+
+    /// Sets (`Some`) or removes (`None`) records, in order; visible to [`MessageLog::records`] at once. With
+    /// `durable`, `done` is called after they survive a loss of power; without, once they survive the end of
+    /// this process.
+    fn put(&self, records: Vec<(RecordKey, Option<Bytes>)>, durable: bool, done: PutDone);
+
+    /// All live records of a kind, in no particular order.
+    fn records(&self, kind: RecordKind) -> Vec<(RecordKey, Bytes)>;
+
+    /// The random name of this log's life: cursors of another epoch cannot be resumed here.
+    fn epoch(&self) -> u64;
+
+    /// The offset of the last durable message; 0 when there was never one.
+    fn head(&self) -> Offset;
+
+    /// The smallest offset that may still be kept: everything before it is gone.
+    fn first(&self) -> Offset;
+}
