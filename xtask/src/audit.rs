@@ -17,20 +17,8 @@ pub(crate) fn run() -> Result<bool> {
         );
     }
     println!("== licences, bans, sources");
-    let mut good = shell::show(shell::cargo(&[
-        "deny",
-        "--all-features",
-        "check",
-        "bans",
-        "licenses",
-        "sources",
-    ]))?;
+    let mut good = shell::show(shell::cargo(&["deny", "--all-features", "check", "bans", "licenses", "sources"]))?;
     println!("== known vulnerabilities (fetches the RustSec database)");
-    good &= shell::show(shell::cargo(&[
-        "deny",
-        "--all-features",
-        "check",
-        "advisories",
-    ]))?;
+    good &= shell::show(shell::cargo(&["deny", "--all-features", "check", "advisories"]))?;
     Ok(good)
 }

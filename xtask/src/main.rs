@@ -1,8 +1,5 @@
 //! `cargo xtask`: what a contributor and the continuous integration run, in one place.
-#![expect(
-    clippy::print_stdout,
-    reason = "a command line tool speaks on its standard output"
-)]
+#![expect(clippy::print_stdout, reason = "a command line tool speaks on its standard output")]
 
 mod audit;
 mod doctor;
@@ -21,11 +18,7 @@ use clap::{Parser, Subcommand};
 
 /// Tidings' workbench.
 #[derive(Parser)]
-#[command(
-    name = "cargo xtask",
-    bin_name = "cargo xtask",
-    disable_help_subcommand = true
-)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
 struct Arguments {
     #[command(subcommand)]
     task: Task,

@@ -33,19 +33,13 @@ pub(crate) struct Postgres {
 
 /// The folder with `initdb` and `postgres`: on the PATH, or the newest of Debian's.
 pub(crate) fn programs() -> Option<PathBuf> {
-    if let (Some(initdb), Some(_)) = (workspace::on_path("initdb"), workspace::on_path("postgres"))
-    {
+    if let (Some(initdb), Some(_)) = (workspace::on_path("initdb"), workspace::on_path("postgres")) {
         return initdb.parent().map(Path::to_path_buf);
     }
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .ok()?
         .flatten()
-        .filter_map(|entry| {
-            Some((
-                entry.file_name().to_str()?.parse().ok()?,
-                entry.path().join("bin"),
-            ))
-        })
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
         .filter(|(_, folder)| folder.join("initdb").is_file() && folder.join("postgres").is_file())
         .collect();
     versions.sort();
@@ -66,17 +60,13 @@ impl Postgres {
         }
         let data = folder.join("data");
         let mut initdb = unprivileged(&programs.join("initdb"));
-        initdb
-            .current_dir(&folder)
-            .arg("--pgdata")
-            .arg(&data)
-            .args([
-                "--username=postgres",
-                "--auth=trust",
-                "--encoding=UTF8",
-                "--no-locale",
-                "--no-sync",
-            ]);
+        initdb.current_dir(&folder).arg("--pgdata").arg(&data).args([
+            "--username=postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--no-sync",
+        ]);
         shell::output(initdb)?;
 
         let port = free_port()?;
@@ -95,14 +85,7 @@ impl Postgres {
             .args(["-p", &port.to_string()])
             .args(["-c", "listen_addresses=127.0.0.1"])
             // A crash of the machine loses nothing that anyone wants.
-            .args([
-                "-c",
-                "fsync=off",
-                "-c",
-                "synchronous_commit=off",
-                "-c",
-                "full_page_writes=off",
-            ])
+            .args(["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"])
             .args(["-c", "max_connections=200"])
             .stdin(Stdio::piped())
             // Ctrl-C in the terminal is for us; the keeper sees our end of its input close.
@@ -121,12 +104,7 @@ impl Postgres {
     fn wait_until_ready(&self, programs: &Path, folder: &Path) -> Result<()> {
         for _ in 0..300 {
             let mut probe = shell::command(programs.join("pg_isready"));
-            probe.args([
-                "--quiet",
-                "--host=127.0.0.1",
-                "--port",
-                &self.port.to_string(),
-            ]);
+            probe.args(["--quiet", "--host=127.0.0.1", "--port", &self.port.to_string()]);
             if probe.status().is_ok_and(|status| status.success()) {
                 return Ok(());
             }
@@ -149,14 +127,7 @@ fn unprivileged(program: &Path) -> Command {
     if is_root() {
         // setpriv becomes the program, so that a signal reaches it; runuser would stay in between.
         let mut command = shell::command("setpriv");
-        command
-            .args([
-                "--reuid=postgres",
-                "--regid=postgres",
-                "--init-groups",
-                "--",
-            ])
-            .arg(program);
+        command.args(["--reuid=postgres", "--regid=postgres", "--init-groups", "--"]).arg(program);
         command
     } else {
         shell::command(program)

@@ -27,10 +27,7 @@ const NEEDS: &[Need] = &[
     Need {
         what: "mosquitto_pub and mosquitto_sub",
         why: "MQTT clients that nobody here wrote speak to the broker",
-        present: || {
-            workspace::on_path("mosquitto_pub").is_some()
-                && workspace::on_path("mosquitto_sub").is_some()
-        },
+        present: || workspace::on_path("mosquitto_pub").is_some() && workspace::on_path("mosquitto_sub").is_some(),
         // Not `mosquitto`: its package starts a broker on port 1883, which Tidings wants.
         debian: "mosquitto-clients",
         homebrew: "mosquitto",
@@ -72,10 +69,7 @@ fn missing() -> Vec<&'static Need> {
 
 /// Each thing the tests need, why, and whether it is here.
 pub(crate) fn report() -> Vec<(&'static str, &'static str, bool)> {
-    NEEDS
-        .iter()
-        .map(|need| (need.what, need.why, (need.present)()))
-        .collect()
+    NEEDS.iter().map(|need| (need.what, need.why, (need.present)())).collect()
 }
 
 /// Makes sure that everything is here; on a Debian as root, installs what is not.
@@ -87,10 +81,7 @@ pub(crate) fn ensure() -> Result<()> {
     if !can_install() {
         bail!("{}", how_to_get(&absent));
     }
-    let packages: Vec<&str> = absent
-        .iter()
-        .flat_map(|need| need.debian.split(' '))
-        .collect();
+    let packages: Vec<&str> = absent.iter().flat_map(|need| need.debian.split(' ')).collect();
     println!("installing by apt: {}", packages.join(" "));
     apt(&["update", "--quiet"])?;
     let mut install = vec!["install", "--yes", "--quiet", "--no-install-recommends"];
@@ -105,18 +96,14 @@ pub(crate) fn ensure() -> Result<()> {
 
 fn apt(arguments: &[&str]) -> Result<()> {
     let mut command = shell::command("apt-get");
-    command
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive");
-    shell::output(command).map(drop).context(
-        "apt could not install what the tests need; the network or a package source may be away",
-    )
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    shell::output(command)
+        .map(drop)
+        .context("apt could not install what the tests need; the network or a package source may be away")
 }
 
 fn can_install() -> bool {
-    is_root()
-        && Path::new("/etc/debian_version").exists()
-        && workspace::on_path("apt-get").is_some()
+    is_root() && Path::new("/etc/debian_version").exists() && workspace::on_path("apt-get").is_some()
 }
 
 /// Whether this process may do everything on this machine.
@@ -131,24 +118,10 @@ fn how_to_get(absent: &[&Need]) -> String {
     for need in absent {
         text.push_str(&format!("  - {}: {}\n", need.what, need.why));
     }
-    let list = |name: fn(&Need) -> &'static str| {
-        absent
-            .iter()
-            .map(|need| name(need))
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
-    text.push_str(&format!(
-        "Debian, Ubuntu:  sudo apt-get install {}\n",
-        list(|need| need.debian)
-    ));
-    text.push_str(&format!(
-        "macOS:           brew install {}\n",
-        list(|need| need.homebrew)
-    ));
-    text.push_str(
-        "Then run `cargo xtask test` again. (On Debian as root it installs them itself.)",
-    );
+    let list = |name: fn(&Need) -> &'static str| absent.iter().map(|need| name(need)).collect::<Vec<_>>().join(" ");
+    text.push_str(&format!("Debian, Ubuntu:  sudo apt-get install {}\n", list(|need| need.debian)));
+    text.push_str(&format!("macOS:           brew install {}\n", list(|need| need.homebrew)));
+    text.push_str("Then run `cargo xtask test` again. (On Debian as root it installs them itself.)");
     text
 }
 

@@ -13,13 +13,7 @@ const REQUIREMENTS: &str = "tests/clients/requirements.txt";
 
 /// The first Python that can make a virtual environment.
 pub(crate) fn interpreter() -> Option<PathBuf> {
-    [
-        workspace::on_path("python3"),
-        Some(PathBuf::from("/usr/bin/python3")),
-    ]
-    .into_iter()
-    .flatten()
-    .find(|python| {
+    [workspace::on_path("python3"), Some(PathBuf::from("/usr/bin/python3"))].into_iter().flatten().find(|python| {
         let mut probe = shell::command(python);
         // Debian's Python has `venv` but not `ensurepip` until python3-venv is installed.
         probe.args(["-c", "import venv, ensurepip"]);
@@ -45,15 +39,7 @@ pub(crate) fn ensure() -> Result<PathBuf> {
     make.args(["-m", "venv", "--clear"]).arg(&folder);
     shell::output(make)?;
     let mut install = shell::command(&python);
-    install.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--requirement",
-        REQUIREMENTS,
-    ]);
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", REQUIREMENTS]);
     shell::output(install).context("pip could not install the foreign clients")?;
     fs::write(&complete, pins)?;
     Ok(python)

@@ -26,12 +26,8 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
 
 /// What a command looks like when typed.
 pub(crate) fn written(command: &Command) -> String {
-    let mut text = String::from(
-        std::path::Path::new(command.get_program())
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy(),
-    );
+    let mut text =
+        String::from(std::path::Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy());
     for argument in command.get_args() {
         text.push(' ');
         text.push_str(&argument.to_string_lossy());
@@ -42,9 +38,7 @@ pub(crate) fn written(command: &Command) -> String {
 /// Runs to the end and returns standard output; a failure carries what the program said.
 pub(crate) fn output(mut command: Command) -> Result<String> {
     let shown = written(&command);
-    let output = command
-        .output()
-        .with_context(|| format!("could not start `{shown}`"))?;
+    let output = command.output().with_context(|| format!("could not start `{shown}`"))?;
     if !output.status.success() {
         bail!(
             "`{shown}` ended with {}:\n{}{}",
@@ -59,9 +53,7 @@ pub(crate) fn output(mut command: Command) -> Result<String> {
 /// Runs to the end with its output passed on; true when it succeeded.
 pub(crate) fn show(mut command: Command) -> Result<bool> {
     let shown = written(&command);
-    let status = command
-        .status()
-        .with_context(|| format!("could not start `{shown}`"))?;
+    let status = command.status().with_context(|| format!("could not start `{shown}`"))?;
     Ok(status.success())
 }
 
@@ -72,14 +64,10 @@ pub(crate) fn show_and_count(mut command: Command) -> Result<(bool, Tally)> {
     }
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let shown = written(&command);
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("could not start `{shown}`"))?;
+    let mut child = command.spawn().with_context(|| format!("could not start `{shown}`"))?;
     let (lines, read) = mpsc::channel();
-    let readers = [
-        child.stdout.take().map(|pipe| pass_on(pipe, &lines)),
-        child.stderr.take().map(|pipe| pass_on(pipe, &lines)),
-    ];
+    let readers =
+        [child.stdout.take().map(|pipe| pass_on(pipe, &lines)), child.stderr.take().map(|pipe| pass_on(pipe, &lines))];
     drop(lines);
     let mut tally = Tally::default();
     for line in read {
@@ -91,9 +79,7 @@ pub(crate) fn show_and_count(mut command: Command) -> Result<(bool, Tally)> {
         let _ = reader.join();
     }
     std::io::stdout().flush()?;
-    let status = child
-        .wait()
-        .with_context(|| format!("could not wait for `{shown}`"))?;
+    let status = child.wait().with_context(|| format!("could not wait for `{shown}`"))?;
     Ok((status.success(), tally))
 }
 

@@ -17,15 +17,8 @@ pub(crate) struct SimulateArguments {
 
 /// Plays them; true when no promise was broken.
 pub(crate) fn run(arguments: &SimulateArguments) -> Result<bool> {
-    let mut command = shell::cargo(&[
-        "test",
-        "--package",
-        "tidings-broker",
-        "--lib",
-        "--",
-        "simulation",
-        "--nocapture",
-    ]);
+    let mut command =
+        shell::cargo(&["test", "--package", "tidings-broker", "--lib", "--", "simulation", "--nocapture"]);
     command
         .env("TIDINGS_SIMULATION_SEEDS", arguments.seeds.to_string())
         .env("TIDINGS_SIMULATION_FIRST_SEED", arguments.first.to_string());

@@ -53,12 +53,8 @@ impl Step {
             Step::Clippy => {
                 "mend what clippy names above; a rule that is wrong in one place gets `#[expect(…, reason = \"…\")]` there"
             }
-            Step::Docs => {
-                "mend the documentation that rustdoc names above (often a link to something private)"
-            }
-            Step::Tests => {
-                "the failing tests are named above; run one alone with `cargo xtask test NAME`"
-            }
+            Step::Docs => "mend the documentation that rustdoc names above (often a link to something private)",
+            Step::Tests => "the failing tests are named above; run one alone with `cargo xtask test NAME`",
             Step::Doctests => "mend the example that is named above, or the code that it shows",
         }
     }
@@ -103,12 +99,7 @@ pub(crate) fn run(arguments: &TestArguments) -> Result<bool> {
             Ok((false, tally)) => (tally, Some(step.when_it_fails().to_owned())),
             Err(error) => (Tally::default(), Some(format!("{error:#}"))),
         };
-        summary.lines.push(Line {
-            name: step.name(),
-            took,
-            tally,
-            failure,
-        });
+        summary.lines.push(Line { name: step.name(), took, tally, failure });
     }
     drop(surroundings);
     Ok(summary.print())
@@ -120,38 +111,23 @@ fn chosen(arguments: &TestArguments) -> Vec<Step> {
         return vec![Step::Tests];
     }
     let only: HashSet<Step> = arguments.only.iter().copied().collect();
-    all.filter(|step| only.is_empty() || only.contains(step))
-        .collect()
+    all.filter(|step| only.is_empty() || only.contains(step)).collect()
 }
 
 fn prepare() -> Result<Surroundings> {
     prerequisites::ensure()?;
     let python = python::ensure()?;
     let postgres = Postgres::start()?;
-    println!(
-        "PostgreSQL: {}\nPython: {}",
-        postgres.url(),
-        python.display()
-    );
+    println!("PostgreSQL: {}\nPython: {}", postgres.url(), python.display());
     Ok(Surroundings { postgres, python })
 }
 
-fn carry_out(
-    step: Step,
-    arguments: &TestArguments,
-    surroundings: Option<&Surroundings>,
-) -> Result<(bool, Tally)> {
+fn carry_out(step: Step, arguments: &TestArguments, surroundings: Option<&Surroundings>) -> Result<(bool, Tally)> {
     match step {
         Step::Fmt => uncounted(shell::cargo(&["fmt", "--all", "--check"])),
-        Step::Clippy => uncounted(shell::cargo(&[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--locked",
-            "--",
-            "--deny",
-            "warnings",
-        ])),
+        Step::Clippy => {
+            uncounted(shell::cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"]))
+        }
         Step::Docs => {
             let mut command = shell::cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
             command.env("RUSTDOCFLAGS", "--deny warnings");
@@ -159,40 +135,20 @@ fn carry_out(
         }
         Step::Tests => {
             // The tests across services start the real programs; cargo does not build those for another package's tests.
-            if !shell::show(shell::cargo(&[
-                "build",
-                "--workspace",
-                "--bins",
-                "--locked",
-            ]))? {
+            if !shell::show(shell::cargo(&["build", "--workspace", "--bins", "--locked"]))? {
                 return Ok((false, Tally::default()));
             }
             let mut command = if workspace::on_path("cargo-nextest").is_some() {
-                shell::cargo(&[
-                    "nextest",
-                    "run",
-                    "--workspace",
-                    "--locked",
-                    "--no-fail-fast",
-                ])
+                shell::cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast"])
             } else {
-                shell::cargo(&[
-                    "test",
-                    "--workspace",
-                    "--locked",
-                    "--no-fail-fast",
-                    "--lib",
-                    "--bins",
-                    "--tests",
-                ])
+                shell::cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"])
             };
             command.args(&arguments.filter);
             surround(&mut command, surroundings);
             shell::show_and_count(command)
         }
         Step::Doctests => {
-            let mut command =
-                shell::cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--doc"]);
+            let mut command = shell::cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--doc"]);
             surround(&mut command, surroundings);
             shell::show_and_count(command)
         }
@@ -205,20 +161,13 @@ fn uncounted(command: Command) -> Result<(bool, Tally)> {
 
 fn surround(command: &mut Command, surroundings: Option<&Surroundings>) {
     // With this, a test that lacks what it needs fails and does not skip itself.
-    command
-        .env("TIDINGS_TEST_STRICT", "1")
-        .env("TIDINGS_TEST_BINARIES", "built");
+    command.env("TIDINGS_TEST_STRICT", "1").env("TIDINGS_TEST_BINARIES", "built");
     if let Some(Surroundings { postgres, python }) = surroundings {
-        command
-            .env("TIDINGS_TEST_POSTGRES", postgres.url())
-            .env("TIDINGS_TEST_PYTHON", python);
+        command.env("TIDINGS_TEST_POSTGRES", postgres.url()).env("TIDINGS_TEST_PYTHON", python);
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tells a person how long a step took"
-)]
+#[expect(clippy::disallowed_methods, reason = "tells a person how long a step took")]
 fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     let start = std::time::Instant::now();
     let result = work();

@@ -18,20 +18,15 @@ impl Tally {
         let counts = if let Some(rest) = line.strip_prefix("test result:") {
             rest
         } else if line.starts_with("Summary [") {
-            match line
-                .split_once(" tests run:")
-                .or(line.split_once(" test run:"))
-            {
+            match line.split_once(" tests run:").or(line.split_once(" test run:")) {
                 Some((_, rest)) => rest,
                 None => return,
             }
         } else {
             return;
         };
-        let words: Vec<&str> = counts
-            .split(|c: char| c.is_whitespace() || "(),;".contains(c))
-            .filter(|word| !word.is_empty())
-            .collect();
+        let words: Vec<&str> =
+            counts.split(|c: char| c.is_whitespace() || "(),;".contains(c)).filter(|word| !word.is_empty()).collect();
         for pair in words.windows(2) {
             let &[number, what] = pair else { continue };
             let Ok(number) = number.parse::<u64>() else {
@@ -94,36 +89,19 @@ impl Summary {
         for line in &self.lines {
             all.add(line.tally);
             let tests = match line.tally {
-                Tally {
-                    passed: 0,
-                    failed: 0,
-                    ..
-                } => String::new(),
-                Tally {
-                    passed, failed: 0, ..
-                } => format!(" ({passed} passed)"),
+                Tally { passed: 0, failed: 0, .. } => String::new(),
+                Tally { passed, failed: 0, .. } => format!(" ({passed} passed)"),
                 Tally { passed, failed, .. } => format!(" ({passed} passed, {failed} failed)"),
             };
-            let result = if line.failure.is_some() {
-                "FAILED"
-            } else {
-                "ok"
-            };
+            let result = if line.failure.is_some() { "FAILED" } else { "ok" };
             let seconds = line.took.as_secs_f64();
             println!("{:<14} {seconds:>7.1} s  {result}{tests}", line.name);
         }
-        let failures = || {
-            self.lines
-                .iter()
-                .filter_map(|line| Some((line.name, line.failure.as_ref()?)))
-        };
+        let failures = || self.lines.iter().filter_map(|line| Some((line.name, line.failure.as_ref()?)));
         for (name, what_to_do) in failures() {
             println!("\n{name}: {what_to_do}");
         }
-        println!(
-            "\n{} passed, {} failed, {} skipped",
-            all.passed, all.failed, all.skipped
-        );
+        println!("\n{} passed, {} failed, {} skipped", all.passed, all.failed, all.skipped);
         failures().next().is_none()
     }
 }
@@ -142,9 +120,8 @@ mod tests {
 
     #[test]
     fn reads_what_nextest_closes_with() {
-        let tally = read(&[
-            "     Summary [   0.052s] 12 tests run: 9 passed (1 slow), 2 failed, 1 timed out, 4 skipped",
-        ]);
+        let tally =
+            read(&["     Summary [   0.052s] 12 tests run: 9 passed (1 slow), 2 failed, 1 timed out, 4 skipped"]);
         assert_eq!((tally.passed, tally.failed, tally.skipped), (9, 3, 4));
     }
 
