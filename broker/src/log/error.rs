@@ -17,7 +17,9 @@ pub enum LogError {
         detail: String,
     },
     /// More waits to be written than `broker.log.waiting` allows; nothing of the batch was stored.
-    #[error("the disk of the message log is too slow for what is published: {waiting} bytes already wait to be written (broker.log.waiting)")]
+    #[error(
+        "the disk of the message log is too slow for what is published: {waiting} bytes already wait to be written (broker.log.waiting)"
+    )]
     Busy {
         /// Bytes that wait.
         waiting: usize,
@@ -82,10 +84,17 @@ impl LogError {
     /// Whether the same call may succeed later without anybody changing the request.
     #[must_use]
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::Busy { .. } | Self::Io { .. } | Self::Closed)
+        matches!(
+            self,
+            Self::Full { .. } | Self::Busy { .. } | Self::Io { .. } | Self::Closed
+        )
     }
 
     pub(crate) fn io(action: &'static str, path: &std::path::Path, error: &std::io::Error) -> Self {
-        Self::Io { action, path: path.to_path_buf(), detail: error.to_string() }
+        Self::Io {
+            action,
+            path: path.to_path_buf(),
+            detail: error.to_string(),
+        }
     }
 }

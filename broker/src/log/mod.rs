@@ -9,15 +9,22 @@
 //! There are two implementations, and one suite of tests runs against both: the embedded log (one machine) and
 //! [`MemoryLog`] (simulation, `--ephemeral`).
 
+mod dedup;
 mod error;
+mod index;
+mod memory;
 mod message;
 mod record;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 pub use error::LogError;
+pub use index::Limits;
+pub use memory::MemoryLog;
 pub use message::{Appended, Key, Message, MessageProperties, Offset, Sender};
 pub use record::{RecordKey, RecordKind};
 
@@ -57,9 +64,9 @@ pub trait MessageLog: Send + Sync {
     /// nothing that retention dropped; for one before it, something may be gone for good.
     fn floor(&self, key: &Key) -> Offset;
 
-    /// Sets (`Some`) or removes (`None`) records, in order; visible to [`MessageLog::records`] at once. With
-    /// `durable`, `done` is called after they survive a loss of power; without, once they survive the end of
-    /// this process.
+    /// Sets (`Some`) or removes (`None`) records, all or none, in the order of the calls; visible to
+    /// [`MessageLog::records`] when `done` is called. With `durable`, that is when they survive a loss of power;
+    /// without, when they survive the end of this process.
     fn put(&self, records: Vec<(RecordKey, Option<Bytes>)>, durable: bool, done: PutDone);
 
     /// All live records of a kind, in no particular order.

@@ -55,6 +55,9 @@ impl RecordKey {
     /// The record of `kind` named `id`.
     #[must_use]
     pub fn new(kind: RecordKind, id: impl Into<Bytes>) -> Self {
-        Self { kind, id: id.into() }
+        Self {
+            kind,
+            id: id.into(),
+        }
     }
 }

@@ -1,0 +1,428 @@
+//! What is kept and where, in memory: offsets by key, in chapters that are dropped as a whole. The rules of
+//! retention, of deduplication and of whole recovery live here, once for every implementation of the log.
+
+use std::collections::{HashMap, VecDeque};
+
+use slab::Slab;
+
+use super::dedup::{Identity, Window};
+use super::message::{Appended, Key, Message, Offset};
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages older than this are dropped, in ms.
+    pub age_ms: i64,
+    /// Messages kept for each user; the oldest are dropped.
+    pub per_user: usize,
+    /// Messages kept for each command topic; the oldest are dropped.
+    pub per_command_topic: usize,
+    /// How long a repeated message id is recognised, in ms.
+    pub dedup_window_ms: i64,
+    /// How many message ids are remembered at most.
+    pub dedup_entries: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            age_ms: 7 * 24 * 3_600_000,
+            per_user: 1_000,
+            per_command_topic: 1_000_000,
+            dedup_window_ms: 10 * 60_000,
+            dedup_entries: 1_000_000,
+        }
+    }
+}
+
+/// One kept message; `P` says where it is.
+#[derive(Clone, Debug)]
+pub(super) struct Row<P> {
+    pub(super) offset: Offset,
+    key: usize,
+    time_ms: i64,
+    expires_at_ms: Option<i64>,
+    place: P,
+}
+
+/// What the index has to know of a message.
+#[derive(Clone, Debug)]
+pub(super) struct Entry<P> {
+    pub(super) offset: Offset,
+    pub(super) previous: Option<Offset>,
+    pub(super) floor: Offset,
+    pub(super) time_ms: i64,
+    pub(super) expires_at_ms: Option<i64>,
+    pub(super) place: P,
+}
+
+/// Rows that are dropped together; `F` is what they live in (a file, or nothing).
+#[derive(Debug)]
+pub(super) struct Chapter<P, F> {
+    pub(super) base: Offset,
+    pub(super) store: F,
+    rows: Vec<Row<P>>,
+    live: usize,
+    newest_ms: i64,
+}
+
+#[derive(Debug)]
+struct Keyed {
+    key: Key,
+    offsets: VecDeque<Offset>,
+    floor: Offset,
+    last: Option<Offset>,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Index<P, F> {
+    limits: Limits,
+    chapters: VecDeque<Chapter<P, F>>,
+    keys: Slab<Keyed>,
+    by_key: HashMap<Key, usize>,
+    window: Window,
+    head: Offset,
+    aged: Offset,
+    damaged: Offset,
+}
+
+/// Offsets given out but not yet durable; dropped when the write fails.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    last: HashMap<Key, Offset>,
+    seen: HashMap<Identity, Offset>,
+}
+
+/// What becomes of one message of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Planned {
+    pub(super) appended: Appended,
+    pub(super) floor: Offset,
+    pub(super) identity: Identity,
+}
+
+impl<P: Clone, F: Clone> Index<P, F> {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            chapters: VecDeque::new(),
+            keys: Slab::new(),
+            by_key: HashMap::new(),
+            window: Window::new(limits.dedup_window_ms, limits.dedup_entries),
+            head: Offset::START,
+            aged: Offset::START,
+            damaged: Offset::START,
+        }
+    }
+
+    pub(super) fn head(&self) -> Offset {
+        self.head
+    }
+
+    pub(super) fn first(&self) -> Offset {
+        self.chapters
+            .front()
+            .map_or_else(|| self.head.next(), |chapter| chapter.base)
+    }
+
+    pub(super) fn chapters(&self) -> &VecDeque<Chapter<P, F>> {
+        &self.chapters
+    }
+
+    /// Starts the next chapter; rows go to the last one.
+    pub(super) fn begin_chapter(&mut self, base: Offset, store: F) {
+        self.chapters.push_back(Chapter {
+            base,
+            store,
+            rows: Vec::new(),
+            live: 0,
+            newest_ms: i64::MIN,
+        });
+    }
+
+    /// Says that messages up to this offset were lost to damage, of keys that nobody knows any more.
+    pub(super) fn mark_damaged(&mut self, through: Offset) {
+        self.damaged = self.damaged.max(through);
+    }
+
+    /// Says that one message of a key cannot be read any more.
+    pub(super) fn mark_lost(&mut self, key: &Key, offset: Offset) {
+        if let Some(keyed) = self.by_key.get(key).and_then(|id| self.keys.get_mut(*id)) {
+            keyed.floor = keyed.floor.max(offset);
+        }
+    }
+
+    /// The floor below which something that retention dropped, or damage took, may be missing.
+    pub(super) fn floor(&self, key: &Key) -> Offset {
+        let dropped = Offset(self.first().0.saturating_sub(1));
+        let own = self
+            .by_key
+            .get(key)
+            .and_then(|id| self.keys.get(*id))
+            .map(|keyed| keyed.floor);
+        own.unwrap_or(dropped).max(self.damaged)
+    }
+
+    /// Decides offset, predecessor and duplication of the next message. `next` is the offset it would get.
+    pub(super) fn plan(&self, pending: &mut Pending, message: &Message, next: Offset) -> Planned {
+        let identity = self.window.identity(message);
+        let last = pending
+            .last
+            .get(&message.key)
+            .copied()
+            .or_else(|| self.last(&message.key));
+        let floor = self.floor(&message.key);
+        let known = pending
+            .seen
+            .get(&identity)
+            .copied()
+            .or_else(|| self.window.get(identity));
+        if let Some(offset) = known {
+            return Planned {
+                appended: Appended {
+                    offset,
+                    previous: last,
+                    duplicate: true,
+                },
+                floor,
+                identity,
+            };
+        }
+        pending.seen.insert(identity, next);
+        pending.last.insert(message.key.clone(), next);
+        Planned {
+            appended: Appended {
+                offset: next,
+                previous: last,
+                duplicate: false,
+            },
+            floor,
+            identity,
+        }
+    }
+
+    fn last(&self, key: &Key) -> Option<Offset> {
+        self.by_key
+            .get(key)
+            .and_then(|id| self.keys.get(*id))
+            .and_then(|keyed| keyed.last)
+    }
+
+    /// The identity under which a message is recognised again.
+    pub(super) fn identity(&self, message: &Message) -> Identity {
+        self.window.identity(message)
+    }
+
+    /// Whether a message of this time is still within the deduplication window.
+    pub(super) fn in_window(&self, time_ms: i64, now_ms: i64) -> bool {
+        time_ms.saturating_add(self.limits.dedup_window_ms) > now_ms
+    }
+
+    /// Takes a durable message in, in the order of offsets, into the last chapter.
+    pub(super) fn insert(
+        &mut self,
+        key: &Key,
+        entry: Entry<P>,
+        identity: Option<Identity>,
+        now_ms: i64,
+    ) {
+        let id = self.key_id(key, &entry);
+        let Some(chapter) = self.chapters.back_mut() else {
+            return;
+        };
+        chapter.rows.push(Row {
+            offset: entry.offset,
+            key: id,
+            time_ms: entry.time_ms,
+            expires_at_ms: entry.expires_at_ms,
+            place: entry.place,
+        });
+        chapter.live += 1;
+        chapter.newest_ms = chapter.newest_ms.max(entry.time_ms);
+        self.head = self.head.max(entry.offset);
+        if let Some(identity) = identity {
+            self.window
+                .insert(now_ms, entry.time_ms, identity, entry.offset);
+        }
+        let limit = match key {
+            Key::User(_) => self.limits.per_user,
+            Key::Command(_) => self.limits.per_command_topic,
+        };
+        let Some(keyed) = self.keys.get_mut(id) else {
+            return;
+        };
+        if entry.previous > keyed.last {
+            keyed.floor = keyed.floor.max(entry.previous.unwrap_or_default());
+        }
+        keyed.last = Some(entry.offset);
+        keyed.offsets.push_back(entry.offset);
+        while self
+            .keys
+            .get(id)
+            .is_some_and(|keyed| keyed.offsets.len() > limit)
+        {
+            self.drop_oldest(id);
+        }
+    }
+
+    fn key_id(&mut self, key: &Key, entry: &Entry<P>) -> usize {
+        if let Some(id) = self.by_key.get(key) {
+            return *id;
+        }
+        let floor = entry.floor.max(entry.previous.unwrap_or_default());
+        let id = self.keys.insert(Keyed {
+            key: key.clone(),
+            offsets: VecDeque::new(),
+            floor,
+            last: entry.previous,
+        });
+        self.by_key.insert(key.clone(), id);
+        id
+    }
+
+    fn drop_oldest(&mut self, id: usize) {
+        let Some(keyed) = self.keys.get_mut(id) else {
+            return;
+        };
+        let Some(offset) = keyed.offsets.pop_front() else {
+            return;
+        };
+        keyed.floor = keyed.floor.max(offset);
+        if let Some(at) = self.chapter_of(offset) {
+            self.chapters[at].live -= 1;
+        }
+    }
+
+    /// Applies the age limit. Costs what it drops.
+    pub(super) fn age(&mut self, now_ms: i64) {
+        let cutoff = now_ms.saturating_sub(self.limits.age_ms);
+        self.window.forget_old(now_ms);
+        while let Some((offset, key)) = self
+            .row_after(self.aged)
+            .filter(|row| row.time_ms < cutoff)
+            .map(|row| (row.offset, row.key))
+        {
+            self.aged = offset;
+            while self
+                .keys
+                .get(key)
+                .and_then(|keyed| keyed.offsets.front())
+                .is_some_and(|front| *front <= offset)
+            {
+                self.drop_oldest(key);
+            }
+        }
+    }
+
+    fn row_after(&self, after: Offset) -> Option<&Row<P>> {
+        let start = self.chapters.partition_point(|chapter| {
+            chapter.rows.last().is_none_or(|row| row.offset <= after) && chapter.base <= after
+        });
+        self.chapters.range(start..).find_map(|chapter| {
+            let at = chapter.rows.partition_point(|row| row.offset <= after);
+            chapter.rows.get(at)
+        })
+    }
+
+    fn chapter_of(&self, offset: Offset) -> Option<usize> {
+        self.chapters
+            .partition_point(|chapter| chapter.base <= offset)
+            .checked_sub(1)
+    }
+
+    fn row(&self, offset: Offset) -> Option<(&Chapter<P, F>, &Row<P>)> {
+        let chapter = &self.chapters[self.chapter_of(offset)?];
+        let at = chapter
+            .rows
+            .binary_search_by_key(&offset, |row| row.offset)
+            .ok()?;
+        Some((chapter, &chapter.rows[at]))
+    }
+
+    /// Takes out the chapters that hold nothing alive any more, except the last one.
+    pub(super) fn take_dead_chapters(&mut self) -> Vec<Chapter<P, F>> {
+        let mut dead = Vec::new();
+        let mut at = 0;
+        while at + 1 < self.chapters.len() {
+            if self.chapters[at].live > 0 {
+                at += 1;
+                continue;
+            }
+            if let Some(chapter) = self.chapters.remove(at) {
+                dead.push(chapter);
+            }
+        }
+        let dropped = Offset(self.first().0.saturating_sub(1));
+        let touched = dead
+            .iter()
+            .flat_map(|chapter| chapter.rows.iter().map(|row| row.key));
+        for id in touched {
+            if self.keys.get(id).is_some_and(|keyed| {
+                keyed.offsets.is_empty() && keyed.last.is_none_or(|last| last <= dropped)
+            }) {
+                let keyed = self.keys.remove(id);
+                self.by_key.remove(&keyed.key);
+            }
+        }
+        dead
+    }
+
+    /// The places of at most `limit` kept messages of a key after an offset.
+    pub(super) fn of_key(
+        &self,
+        key: &Key,
+        after: Offset,
+        limit: usize,
+        now_ms: i64,
+    ) -> Vec<(Offset, P, F)> {
+        let Some(keyed) = self.by_key.get(key).and_then(|id| self.keys.get(*id)) else {
+            return Vec::new();
+        };
+        let start = keyed.offsets.partition_point(|offset| *offset <= after);
+        keyed
+            .offsets
+            .range(start..)
+            .filter_map(|offset| self.row(*offset))
+            .filter(|(_, row)| row.expires_at_ms.is_none_or(|expires| expires > now_ms))
+            .take(limit)
+            .map(|(chapter, row)| (row.offset, row.place.clone(), chapter.store.clone()))
+            .collect()
+    }
+
+    /// The places of at most `limit` kept messages of any key after an offset.
+    pub(super) fn of_all(&self, after: Offset, limit: usize, now_ms: i64) -> Vec<(Offset, P, F)> {
+        let start = self.chapter_of(after.next()).unwrap_or(0);
+        self.chapters
+            .range(start..)
+            .flat_map(|chapter| {
+                let at = chapter.rows.partition_point(|row| row.offset <= after);
+                chapter.rows[at..].iter().map(move |row| (chapter, row))
+            })
+            .filter(|(_, row)| {
+                row.expires_at_ms.is_none_or(|expires| expires > now_ms) && self.is_kept(row)
+            })
+            .take(limit)
+            .map(|(chapter, row)| (row.offset, row.place.clone(), chapter.store.clone()))
+            .collect()
+    }
+
+    fn is_kept(&self, row: &Row<P>) -> bool {
+        self.keys
+            .get(row.key)
+            .and_then(|keyed| keyed.offsets.front())
+            .is_some_and(|front| *front <= row.offset)
+    }
+}
+
+impl<P, F> Chapter<P, F> {
+    /// The time of its newest message; `i64::MIN` when it has none.
+    pub(super) fn newest_ms(&self) -> i64 {
+        self.newest_ms
+    }
+
+    /// How many messages it holds, kept or not.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+}

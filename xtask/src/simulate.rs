@@ -1,0 +1,26 @@
+//! `cargo xtask simulate`: the broker's engine in simulated time, over more random histories than a test run plays.
+
+use anyhow::Result;
+
+use crate::shell;
+
+/// How much to play.
+#[derive(clap::Args)]
+pub(crate) struct SimulateArguments {
+    /// How many histories to play
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// The first seed; a failure names its own, so that it can be played again
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+}
+
+/// Plays them; true when no promise was broken.
+pub(crate) fn run(arguments: &SimulateArguments) -> Result<bool> {
+    let mut command =
+        shell::cargo(&["test", "--package", "tidings-broker", "--lib", "--", "simulation", "--nocapture"]);
+    command
+        .env("TIDINGS_SIMULATION_SEEDS", arguments.seeds.to_string())
+        .env("TIDINGS_SIMULATION_FIRST_SEED", arguments.first.to_string());
+    shell::show(command)
+}
