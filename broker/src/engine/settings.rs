@@ -88,6 +88,8 @@ pub struct Stats {
     pub expired: u64,
     /// Deliveries left out because the message was larger than the client takes.
     pub too_large: u64,
+    /// QoS 0 deliveries dropped because the client does not read fast enough.
+    pub dropped: u64,
     /// Connections taken over by a new one of the same client.
     pub takeovers: u64,
     /// Wake-up events published.

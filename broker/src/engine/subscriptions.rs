@@ -106,7 +106,11 @@ impl Targets {
                     Some(old) => *old = entry,
                     None => few.push(entry),
                 }
-                if few.len() > FEW { Self::Many(few.into_iter().map(|e| (e.target, e)).collect()) } else { Self::Few(few) }
+                if few.len() > FEW {
+                    Self::Many(few.into_iter().map(|e| (e.target, e)).collect())
+                } else {
+                    Self::Few(few)
+                }
             }
             Self::Many(mut many) => {
                 many.insert(entry.target, entry);
