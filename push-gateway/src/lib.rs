@@ -10,6 +10,8 @@ mod metrics;
 pub mod provider;
 mod queue;
 mod service;
+#[cfg(test)]
+mod testing;
 mod wake;
 
 pub use api::error_codes;

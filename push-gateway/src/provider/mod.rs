@@ -12,6 +12,8 @@ pub mod apns;
 pub mod fcm;
 mod payload;
 
+#[cfg(test)]
+pub(crate) use payload::check;
 pub use payload::{Refusal, WakeStyle};
 
 /// One app at one provider: credentials, addresses, connections.

@@ -13,6 +13,8 @@ use crate::devices::Registered;
 pub(crate) mod janitor;
 pub(crate) mod lane;
 mod recorder;
+#[cfg(test)]
+mod tests;
 mod settle;
 pub(crate) mod store;
 
