@@ -71,6 +71,9 @@ impl Task {
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let Some(mut answered) = self.answered.take() else { return };
         let mut give_up = None;
+        // What the start itself wants written.
+        self.input(Input::Tick);
+        self.carry_out();
         while !self.stopped {
             let sleep = self.sleep();
             tokio::select! {

@@ -5,9 +5,8 @@ use std::num::NonZeroU16;
 use rmqtt_codec::v5::{Packet, PublishAck, PublishAck2, PublishAck2Reason, PublishAckReason};
 
 use super::inflight::{Entry, Source, State};
-use super::records::AfterPut;
 use super::session::SessionId;
-use super::{ConnId, Engine};
+use super::Engine;
 
 impl Engine {
     /// PUBACK: the client has the message.
@@ -21,15 +20,14 @@ impl Engine {
     }
 
     /// PUBREC: the client has the message; its packet id is still in use.
-    pub(crate) fn pubrec_received(&mut self, id: SessionId, conn: ConnId, ack: &PublishAck) {
+    pub(crate) fn pubrec_received(&mut self, id: SessionId, ack: &PublishAck) {
         let pid = ack.packet_id;
         let refused = !matches!(ack.reason_code, PublishAckReason::Success | PublishAckReason::NoMatchingSubscribers);
         let Some(session) = self.sessions.get_mut(id) else { return };
-        let persistent = session.persistent();
         let place = session.outbound.entries.iter().position(|entry| entry.pid == pid && entry.qos == 2);
         let Some(place) = place else {
             if !refused {
-                self.pubrel(conn, pid, PublishAck2Reason::PacketIdNotFound);
+                self.pubrel(id, pid, PublishAck2Reason::PacketIdNotFound);
             }
             return;
         };
@@ -43,17 +41,12 @@ impl Engine {
             return;
         }
         if session.outbound.entries[place].state == State::Released {
-            return self.pubrel(conn, pid, PublishAck2Reason::Success);
+            return self.pubrel(id, pid, PublishAck2Reason::Success);
         }
         session.outbound.set_state(place, State::Released);
         let entry = session.outbound.entries[place].clone();
         self.arrived(id, &entry);
-        if persistent {
-            // Should the broker forget this and send PUBLISH again, the client would take it for a new message.
-            self.store_cursor(id, AfterPut::Pubrel { session: id, conn, pid });
-        } else {
-            self.pubrel(conn, pid, PublishAck2Reason::Success);
-        }
+        self.pubrel(id, pid, PublishAck2Reason::Success);
     }
 
     /// PUBCOMP: the exchange is over.
@@ -66,9 +59,9 @@ impl Engine {
         }
     }
 
-    pub(crate) fn pubrel(&mut self, conn: ConnId, packet_id: NonZeroU16, reason_code: PublishAck2Reason) {
+    pub(crate) fn pubrel(&mut self, id: SessionId, packet_id: NonZeroU16, reason_code: PublishAck2Reason) {
         let ack = PublishAck2 { packet_id, reason_code, ..PublishAck2::default() };
-        self.send(conn, Packet::PublishRelease(ack));
+        self.send_in_order(id, Packet::PublishRelease(ack));
     }
 
     /// A device has a message: if it is its own user's, nobody needs to be woken for it.

@@ -122,11 +122,10 @@ impl Engine {
             return self.gone(id, place);
         }
         self.stats.sent[usize::from(entry.qos)] += 1;
-        let conn = online.conn;
         if let Some(session) = self.sessions.get_mut(id) {
             session.outbound.set_state(place, State::Sent);
         }
-        self.out.push(Output::Send { conn, packet: Packet::Publish(Box::new(packet)) });
+        self.send_in_order(id, Packet::Publish(Box::new(packet)));
     }
 
     /// A message that should be sent again is no longer kept. The client may hold its packet id (QoS 2), so that is
@@ -136,9 +135,7 @@ impl Engine {
         let Some(entry) = session.outbound.entries.get(place).cloned() else { return };
         if entry.qos == 2 {
             session.outbound.set_state(place, State::Released);
-            if let Some(conn) = session.conn() {
-                self.pubrel(conn, entry.pid, PublishAck2Reason::Success);
-            }
+            self.pubrel(id, entry.pid, PublishAck2Reason::Success);
         } else if let Some(entry) = session.outbound.take(|other| other.pid == entry.pid) {
             self.done(id, &entry);
         }

@@ -50,7 +50,7 @@ impl Engine {
             self.meet(user);
             self.wake_returned(user, &client);
         }
-        self.resume(id, conn);
+        self.resume(id);
     }
 
     fn admit(&mut self, request: &ConnectRequest) -> Result<Option<Will>, ConnectAckReason> {
@@ -109,6 +109,7 @@ impl Engine {
             aliases: Vec::new(),
             appending: 0,
             deferred: Vec::new(),
+            storing: false,
         };
         let Some(session) = self.sessions.get_mut(id) else { return };
         if let Some(at) = session.expires_at.take() {
@@ -130,7 +131,7 @@ impl Engine {
     }
 
     /// Goes on where an earlier connection ended: PUBREL and PUBLISH again, then what was missed.
-    fn resume(&mut self, id: SessionId, conn: ConnId) {
+    fn resume(&mut self, id: SessionId) {
         let head = self.head;
         let Some(session) = self.sessions.get_mut(id) else { return };
         if session.outbound.has_unsent() && session.flow.live {
@@ -141,7 +142,7 @@ impl Engine {
         let released = session.outbound.entries.iter().filter(|entry| entry.state == State::Released);
         let released: Vec<_> = released.map(|entry| entry.pid).collect();
         for pid in released {
-            self.pubrel(conn, pid, PublishAck2Reason::Success);
+            self.pubrel(id, pid, PublishAck2Reason::Success);
         }
         self.pump(id);
     }

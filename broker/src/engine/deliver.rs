@@ -9,7 +9,7 @@ use super::inflight::{Entry as InFlight, Source, State};
 use super::packet::{Form, publish, wire_size};
 use super::session::{Session, SessionId};
 use super::subscriptions::{Entry, Options, Target};
-use super::{Engine, Output};
+use super::Engine;
 use crate::log::{Key, Message, Offset};
 
 /// The subscriptions of one session that match a message, as one (MQTT 5, section 3.3.4).
@@ -125,7 +125,6 @@ impl Engine {
             _ => None,
         };
         let Some(session) = self.sessions.get_mut(id) else { return Offered::Full };
-        let persistent = session.persistent();
         let Some(online) = &mut session.online else { return Offered::Full };
         if message.is_expired(now_ms) {
             self.stats.expired += 1;
@@ -170,12 +169,7 @@ impl Engine {
                 message: Some(message.clone()),
             });
         }
-        if qos == 2 && persistent {
-            online.deferred.push(packet);
-            self.deferred.push(id);
-        } else {
-            self.out.push(Output::Send { conn: online.conn, packet });
-        }
+        self.send_in_order(id, packet);
         Offered::Sent
     }
 

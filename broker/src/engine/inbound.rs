@@ -7,7 +7,7 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use rmqtt_codec::v5::{Packet, PublishAck2, PublishAck2Reason, PublishAckReason};
+use rmqtt_codec::v5::{DisconnectReasonCode, Packet, PublishAck2, PublishAck2Reason, PublishAckReason};
 use tidings_shared::message_id::MessageId;
 
 use super::Engine;
@@ -26,8 +26,6 @@ pub(crate) enum Step {
     Received,
     /// Known from before a restart; whether the message was stored is found out by storing it again under its id.
     Restored,
-    /// PUBREL has come; PUBCOMP is sent when it is stored that the packet id is free again.
-    Releasing,
 }
 
 /// One packet id that is in use.
@@ -39,6 +37,8 @@ pub(crate) struct Inbound {
     pub(crate) message_id: MessageId,
     /// The connection that sent the last PUBLISH of it.
     pub(crate) conn: ConnId,
+    /// It was there at the start: the message may have been stored.
+    pub(crate) restored: bool,
 }
 
 impl Engine {
@@ -53,7 +53,7 @@ impl Engine {
         match inbound.step {
             Step::Storing => true,
             Step::Restored => false,
-            Step::Received | Step::Releasing => {
+            Step::Received => {
                 self.pubrec(conn, pid, PublishAckReason::Success);
                 true
             }
@@ -74,7 +74,7 @@ impl Engine {
             Some(known) => known.step = Step::Storing,
             None => {
                 let message_id = message.id.clone();
-                session.inbound.push(Inbound { pid, step: Step::Storing, message_id, conn });
+                session.inbound.push(Inbound { pid, step: Step::Storing, message_id, conn, restored: false });
             }
         }
         let origin = Origin::Qos2 { session: id, pid };
@@ -105,6 +105,11 @@ impl Engine {
             }
             return;
         };
+        if inbound.restored {
+            // It may be stored from before the restart, so it cannot be refused. The client will ask again.
+            inbound.step = Step::Restored;
+            return self.close(conn, DisconnectReasonCode::QuotaExceeded);
+        }
         if let Some(session) = self.sessions.get_mut(id) {
             session.inbound.retain(|inbound| inbound.pid != pid);
         }
@@ -113,35 +118,24 @@ impl Engine {
     }
 
     /// PUBREL from a client: the packet id is free again.
-    pub(crate) fn release(&mut self, id: SessionId, conn: ConnId, pid: u16) {
-        let persistent = self.sessions.get(id).is_some_and(super::session::Session::persistent);
-        let Some(inbound) = self.inbound(id, pid) else {
-            return self.pubcomp(conn, pid, PublishAck2Reason::PacketIdNotFound);
-        };
-        match inbound.step {
-            // Not acknowledged yet, so the client cannot mean it.
-            Step::Storing => self.pubcomp(conn, pid, PublishAck2Reason::PacketIdNotFound),
-            Step::Releasing => {}
-            Step::Received | Step::Restored if persistent => {
-                inbound.step = Step::Releasing;
-                self.store_cursor(id, AfterPut::Release { session: id, conn, pid });
+    pub(crate) fn release(&mut self, id: SessionId, pid: u16) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        // One that is being stored was not acknowledged yet, so the client cannot mean it.
+        let released = |inbound: &Inbound| inbound.pid == pid && inbound.step != Step::Storing;
+        let reason = match session.inbound.iter().position(released) {
+            Some(place) => {
+                session.inbound.swap_remove(place);
+                PublishAck2Reason::Success
             }
-            Step::Received | Step::Restored => self.released(id, conn, pid),
-        }
+            None => PublishAck2Reason::PacketIdNotFound,
+        };
+        self.pubcomp(id, pid, reason);
     }
 
-    /// It is stored that the packet id is free: PUBCOMP.
-    pub(crate) fn released(&mut self, id: SessionId, conn: ConnId, pid: u16) {
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.inbound.retain(|inbound| inbound.pid != pid || inbound.step == Step::Storing);
-        }
-        self.pubcomp(conn, pid, PublishAck2Reason::Success);
-    }
-
-    fn pubcomp(&mut self, conn: ConnId, pid: u16, reason_code: PublishAck2Reason) {
+    fn pubcomp(&mut self, id: SessionId, pid: u16, reason_code: PublishAck2Reason) {
         if let Some(packet_id) = NonZeroU16::new(pid) {
             let ack = PublishAck2 { packet_id, reason_code, ..PublishAck2::default() };
-            self.send(conn, Packet::PublishComplete(ack));
+            self.send_in_order(id, Packet::PublishComplete(ack));
         }
     }
 }

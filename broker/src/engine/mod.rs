@@ -185,8 +185,8 @@ impl Engine {
         match packet {
             Packet::Publish(publish) => self.publish(id, conn, *publish),
             Packet::PublishAck(ack) => self.acked(id, ack.packet_id),
-            Packet::PublishReceived(ack) => self.pubrec_received(id, conn, &ack),
-            Packet::PublishRelease(ack) => self.release(id, conn, ack.packet_id.get()),
+            Packet::PublishReceived(ack) => self.pubrec_received(id, &ack),
+            Packet::PublishRelease(ack) => self.release(id, ack.packet_id.get()),
             Packet::PublishComplete(ack) => self.completed(id, ack.packet_id),
             Packet::Subscribe(subscribe) => self.subscribe(id, conn, &subscribe),
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(id, conn, &unsubscribe),

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rmqtt_codec::v5::{Packet, PublishAck2Reason, UnsubscribeAck};
+use rmqtt_codec::v5::{Packet, QoS, UnsubscribeAck};
 use serde::{Deserialize, Serialize};
 use tidings_shared::message_id::MessageId;
 
@@ -18,6 +18,7 @@ use super::session::{Owner, RetainedScan, Session, SessionId};
 use super::shared_group::{Group, GroupId, Groups};
 use super::subscribe::Subscribed;
 use super::subscriptions::Options;
+use super::timers::Timer;
 use super::will::Will;
 use super::{Engine, Output};
 use crate::log::{LogError, Message, Offset, RecordKey, RecordKind};
@@ -36,22 +37,15 @@ pub(crate) enum AfterPut {
         pid: u16,
         message: Arc<Message>,
     },
-    /// It was released: that its packet id is free is being stored.
-    Release {
-        session: SessionId,
-        conn: ConnId,
-        pid: u16,
-    },
-    /// A client has a message with QoS 2: that is being stored.
-    Pubrel {
-        session: SessionId,
-        conn: ConnId,
-        pid: NonZeroU16,
-    },
-    /// Messages with QoS 2 go out: their packet ids are being stored.
+    /// Packets of QoS 2 go out: the state that they stand for is being stored.
     Send {
         conn: ConnId,
         packets: Vec<Packet>,
+    },
+    /// Cursors that had moved; should they not be stored, they are written again.
+    Flush {
+        sessions: Vec<SessionId>,
+        groups: Vec<GroupId>,
     },
     Stop,
 }
@@ -95,8 +89,6 @@ struct EntryRecord {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct CursorRecord {
     pub(crate) next: Offset,
-    /// It was connected when this was written: it may have got more.
-    pub(crate) connected: bool,
     pub(crate) expires_at: Option<i64>,
     pub(crate) next_pid: u16,
     outbound: Vec<EntryRecord>,
@@ -131,14 +123,12 @@ impl CursorRecord {
                 source: source(&entry.source)?,
             })
         };
-        let kept = session.inbound.iter().filter(|inbound| inbound.step != Step::Releasing);
         Self {
             next: session.flow.position(head),
-            connected: session.online.is_some(),
             expires_at: session.expires_at,
             next_pid: session.outbound.next_pid,
             outbound: session.outbound.entries.iter().filter_map(entry).collect(),
-            inbound: kept.map(|inbound| (inbound.pid, inbound.message_id.clone())).collect(),
+            inbound: session.inbound.iter().map(|inbound| (inbound.pid, inbound.message_id.clone())).collect(),
             retained: session.retained.iter().map(|scan| (scan.filter.to_string(), scan.after.clone())).collect(),
         }
     }
@@ -173,6 +163,7 @@ impl CursorRecord {
             step: Step::Restored,
             message_id: message_id.clone(),
             conn: ConnId(0),
+            restored: true,
         };
         self.inbound.iter().map(restored).collect()
     }
@@ -186,6 +177,18 @@ impl CursorRecord {
     }
 }
 
+/// How long until a write that failed is tried again.
+const RETRY_MS: i64 = 1_000;
+
+/// Should the broker forget what these say, a message would come twice or be lost (see `inbound`).
+fn must_be_stored(packet: &Packet) -> bool {
+    match packet {
+        Packet::Publish(publish) => publish.qos == QoS::ExactlyOnce,
+        Packet::PublishRelease(_) | Packet::PublishComplete(_) => true,
+        _ => false,
+    }
+}
+
 fn session_name(owner: &Owner, client: &str) -> Bytes {
     postcard::to_stdvec(&(owner, client)).map(Bytes::from).unwrap_or_default()
 }
@@ -194,7 +197,10 @@ fn encode(record: &impl Serialize) -> Option<Bytes> {
     postcard::to_stdvec(record).ok().map(Bytes::from)
 }
 
+/// Messages up to here have had their effects (wake-up, retained): a restart looks at what comes after.
 pub(crate) const HORIZON: &str = "horizon";
+/// Written at the end of a stop: everything else that was written is the last word. Removed at the next start.
+pub(crate) const CLEAN_STOP: &str = "clean-stop";
 
 type Record = (RecordKey, Option<Bytes>);
 
@@ -283,15 +289,61 @@ impl Engine {
         self.put(records, after);
     }
 
-    /// Messages with QoS 2 that were given to sessions in this step: their packet ids are stored, then they are sent.
+    /// Sends a packet to a session's client: at once, or (QoS 2) when the state that it stands for is stored, or
+    /// behind such a one.
+    pub(crate) fn send_in_order(&mut self, id: SessionId, packet: Packet) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let persistent = session.persistent();
+        let Some(online) = &mut session.online else { return };
+        if (persistent && must_be_stored(&packet)) || online.storing || !online.deferred.is_empty() {
+            online.deferred.push(packet);
+            self.deferred.push(id);
+        } else {
+            self.out.push(Output::Send { conn: online.conn, packet });
+        }
+    }
+
+    /// Packets of QoS 2 were given to sessions in this step: the state is stored, then they are sent, and what came
+    /// behind them after them. One write for a session at a time, so a stream of packets shares them.
     pub(crate) fn store_deferred(&mut self) {
         for id in std::mem::take(&mut self.deferred) {
-            let Some(online) = self.sessions.get_mut(id).and_then(|session| session.online.as_mut()) else { continue };
+            let Some(session) = self.sessions.get_mut(id) else { continue };
+            let Some(online) = session.online.as_mut().filter(|online| !online.storing) else { continue };
             let packets = std::mem::take(&mut online.deferred);
             let conn = online.conn;
-            if !packets.is_empty() {
+            if packets.iter().any(must_be_stored) {
+                online.storing = true;
                 self.store_cursor(id, AfterPut::Send { conn, packets });
+            } else {
+                self.send_all(conn, packets);
             }
+        }
+    }
+
+    /// The state of packets is stored, or not: then they wait for another attempt.
+    fn deferred_stored(&mut self, conn: ConnId, mut packets: Vec<Packet>, stored: bool) {
+        // A connection that is gone gets what matters when it is back: it is in flight.
+        let Some(&id) = self.conns.get(&conn) else { return };
+        if stored {
+            self.send_all(conn, packets);
+            self.go_on_storing(id);
+        } else if let Some(online) = self.online(conn) {
+            packets.append(&mut online.deferred);
+            online.deferred = packets;
+            self.timers.set(self.now.saturating_add(RETRY_MS), Timer::Store(id));
+        }
+    }
+
+    pub(crate) fn go_on_storing(&mut self, id: SessionId) {
+        if let Some(online) = self.sessions.get_mut(id).and_then(|session| session.online.as_mut()) {
+            online.storing = false;
+            self.deferred.push(id);
+        }
+    }
+
+    fn send_all(&mut self, conn: ConnId, packets: Vec<Packet>) {
+        for packet in packets {
+            self.send(conn, packet);
         }
     }
 
@@ -300,21 +352,16 @@ impl Engine {
         let stored = result.is_ok();
         match self.puts.remove(&ticket) {
             None | Some(AfterPut::Stop) => {}
+            Some(AfterPut::Flush { .. }) if stored => {}
+            Some(AfterPut::Flush { sessions, groups }) => {
+                sessions.into_iter().for_each(|id| self.mark_dirty(id));
+                groups.into_iter().for_each(|id| self.mark_group_dirty(id));
+                self.horizon_written = Offset::START;
+            }
             Some(AfterPut::Subscribe(subscribed)) => self.subscribed(*subscribed, stored),
             Some(AfterPut::Unsubscribe { conn, ack }) => self.send(conn, Packet::UnsubscribeAck(ack)),
             Some(AfterPut::Receive { session, pid, message }) => self.receive_stored(session, pid, message, stored),
-            Some(AfterPut::Release { session, conn, pid }) => self.released(session, conn, pid),
-            Some(AfterPut::Pubrel { session, conn, pid }) => {
-                let released = |entry: &Entry| entry.pid == pid && entry.state == State::Released;
-                if self.sessions.get(session).is_some_and(|s| s.outbound.entries.iter().any(released)) {
-                    self.pubrel(conn, pid, PublishAck2Reason::Success);
-                }
-            }
-            Some(AfterPut::Send { conn, packets }) => {
-                for packet in packets {
-                    self.send(conn, packet);
-                }
-            }
+            Some(AfterPut::Send { conn, packets }) => self.deferred_stored(conn, packets, stored),
         }
     }
 
@@ -346,15 +393,16 @@ impl Engine {
     pub(crate) fn flush(&mut self, after: Option<AfterPut>) {
         self.flush_at = None;
         let mut records = Vec::new();
-        for id in std::mem::take(&mut self.dirty) {
-            let Some(session) = self.sessions.get_mut(id) else { continue };
+        let (sessions, groups) = (std::mem::take(&mut self.dirty), std::mem::take(&mut self.dirty_groups));
+        for id in &sessions {
+            let Some(session) = self.sessions.get_mut(*id) else { continue };
             session.dirty = false;
-            if let Some(session) = self.sessions.get(id).filter(|session| session.recorded) {
+            if let Some(session) = self.sessions.get(*id).filter(|session| session.recorded) {
                 records.push(self.cursor_record(session));
             }
         }
-        for id in std::mem::take(&mut self.dirty_groups) {
-            let Some(group) = self.groups.get_mut(id) else { continue };
+        for id in &groups {
+            let Some(group) = self.groups.get_mut(*id) else { continue };
             group.dirty = false;
             group.recorded = true;
             records.push(Self::group_record(group, self.head));
@@ -368,9 +416,17 @@ impl Engine {
             self.flush_soon();
         }
         match after {
-            Some(after) => self.put(records, after),
+            Some(after) => {
+                let key = RecordKey::new(RecordKind::Internal, CLEAN_STOP.as_bytes());
+                records.push((key, Some(Bytes::from_static(b"1"))));
+                self.put(records, after);
+            }
             None if records.is_empty() => {}
-            None => self.out.push(Output::Put { ticket: None, records, durable: false }),
+            None => {
+                let ticket = self.new_ticket();
+                self.puts.insert(ticket, AfterPut::Flush { sessions, groups });
+                self.out.push(Output::Put { ticket: Some(ticket), records, durable: false });
+            }
         }
     }
 }

@@ -8,11 +8,11 @@ use tidings_shared::identity::UserId;
 use super::access::KNOWN_USER;
 use super::inflight::{Outbound, Source};
 use super::io::ReadPlan;
-use super::records::{CursorRecord, GroupRecord, HORIZON, SessionRecord};
+use super::records::{CLEAN_STOP, CursorRecord, GroupRecord, HORIZON, SessionRecord};
 use super::session::{Flow, Owner, Session, SessionId, Subscription};
 use super::timers::Timer;
 use super::wake::Mark;
-use super::{Engine, Settings};
+use super::{Engine, Output, Settings};
 use crate::log::{Key, LogError, Message, MessageLog, Offset, RecordKey, RecordKind};
 
 /// How many packet ids may have been used in the time that cursors lag behind a crash. The client may still hold
@@ -30,9 +30,14 @@ impl Engine {
     pub fn restore(settings: Settings, seed: u64, log: &dyn MessageLog, now_ms: i64) -> Result<Self, LogError> {
         let mut engine = Self::new(settings, seed, log.epoch(), log.head(), now_ms);
         let mut horizon = Offset::START;
+        let mut clean = false;
         for (key, value) in log.records(RecordKind::Internal) {
             match std::str::from_utf8(&key.id) {
                 Ok(HORIZON) => horizon = postcard::from_bytes(&value).unwrap_or_default(),
+                Ok(CLEAN_STOP) => {
+                    clean = true;
+                    engine.out.push(Output::Put { ticket: None, records: vec![(key, None)], durable: false });
+                }
                 Ok(name) => {
                     let user = name.strip_prefix(KNOWN_USER).and_then(|user| UserId::new(user).ok());
                     if let Some(user) = user {
@@ -50,7 +55,7 @@ impl Engine {
                 Err(_) => engine.unreadable += 1,
             }
         }
-        engine.restore_sessions(log);
+        engine.restore_sessions(log, clean);
         for (key, value) in log.records(RecordKind::WakeMark) {
             let user = std::str::from_utf8(&key.id).ok().and_then(|user| UserId::new(user).ok());
             if let (Some(user), Ok(mark)) = (user, postcard::from_bytes::<Mark>(&value)) {
@@ -69,7 +74,10 @@ impl Engine {
         self.unreadable
     }
 
-    fn restore_sessions(&mut self, log: &dyn MessageLog) {
+    fn restore_sessions(&mut self, log: &dyn MessageLog, clean: bool) {
+        // After a crash, what came after the cursors were written may have been sent before.
+        let dup_until = if clean { Offset::START } else { self.head };
+        let leap = if clean { 0 } else { PACKET_ID_LEAP };
         let cursors: HashMap<RecordKey, CursorRecord> = log
             .records(RecordKind::Cursor)
             .into_iter()
@@ -85,9 +93,9 @@ impl Engine {
                 continue;
             };
             let cursor = cursors.get(&RecordKey::new(RecordKind::Cursor, key.id));
-            restored.push((self.restore_session(record, cursor), cursor));
+            restored.push((self.restore_session(record, cursor, dup_until), cursor));
         }
-        self.restore_groups(log);
+        self.restore_groups(log, dup_until);
         for (id, cursor) in restored {
             let (Some(session), Some(cursor)) = (self.sessions.get_mut(id), cursor) else { continue };
             let entries = cursor.outbound(&session.owner, &self.groups);
@@ -99,12 +107,16 @@ impl Engine {
                     group.claimed.insert(offset, id);
                 }
             }
-            let leap = if cursor.connected { PACKET_ID_LEAP } else { 0 };
             session.outbound = Outbound::restored(entries, cursor.next_pid.wrapping_add(leap).max(1));
         }
     }
 
-    fn restore_session(&mut self, record: SessionRecord, cursor: Option<&CursorRecord>) -> SessionId {
+    fn restore_session(
+        &mut self,
+        record: SessionRecord,
+        cursor: Option<&CursorRecord>,
+        dup_until: Offset,
+    ) -> SessionId {
         let (head, now) = (self.head, self.now);
         let owner = record.owner;
         if let Some(user) = owner.user() {
@@ -113,15 +125,8 @@ impl Engine {
         let mut session = Session::new(owner.clone(), record.client.into(), record.expiry_s, head);
         session.recorded = true;
         let oldest = record.subscriptions.iter().map(|subscription| subscription.since).min();
-        let connected = cursor.is_none_or(|cursor| cursor.connected);
         let next = cursor.map(|cursor| cursor.next).or(oldest).unwrap_or(head);
-        session.flow = Flow {
-            next,
-            live: next >= head,
-            missed: head,
-            reading: None,
-            dup_until: if connected { head } else { Offset::START },
-        };
+        session.flow = Flow { next, live: next >= head, missed: head, reading: None, dup_until };
         if cursor.is_none() {
             session.outbound.next_pid = PACKET_ID_LEAP;
         }
@@ -159,20 +164,20 @@ impl Engine {
             }
             self.stats.subscriptions += 1;
             self.place_subscription(id, &owner, &filter, subscription.options, subscription.id);
-            self.group_since(&owner, &filter, subscription.since);
+            self.group_since(&owner, &filter, subscription.since, dup_until);
         }
         id
     }
 
     /// A group without a record has read nothing since its first member came.
-    fn group_since(&mut self, owner: &Owner, name: &Arc<str>, since: Offset) {
+    fn group_since(&mut self, owner: &Owner, name: &Arc<str>, since: Offset, dup_until: Offset) {
         let head = self.head;
         let Some(group) = self.groups.find(owner, name).and_then(|id| self.groups.get_mut(id)) else { return };
         let next = group.flow.next.min(since);
-        group.flow = Flow { next, live: next >= head, missed: head, reading: None, dup_until: head };
+        group.flow = Flow { next, live: next >= head, missed: head, reading: None, dup_until };
     }
 
-    fn restore_groups(&mut self, log: &dyn MessageLog) {
+    fn restore_groups(&mut self, log: &dyn MessageLog, dup_until: Offset) {
         for (_, value) in log.records(RecordKind::Group) {
             let Ok(record) = postcard::from_bytes::<GroupRecord>(&value) else {
                 self.unreadable += 1;
@@ -184,6 +189,7 @@ impl Engine {
             group.recorded = true;
             group.flow.next = record.next;
             group.flow.live = record.next >= head;
+            group.flow.dup_until = dup_until;
             group.again = record.open.into_iter().map(|offset| (offset, None)).collect();
         }
     }

@@ -118,8 +118,10 @@ pub(crate) struct Online {
     pub(crate) aliases: Vec<Option<Arc<str>>>,
     /// QoS 1 publishes that wait for the log.
     pub(crate) appending: u16,
-    /// Packets that wait until the session's state is stored (QoS 2).
+    /// Packets that wait until the session's state is stored (QoS 2), and those behind them.
     pub(crate) deferred: Vec<Packet>,
+    /// The state is being stored for packets before those.
+    pub(crate) storing: bool,
 }
 
 /// One client of one user (MQTT 5, section 4.1).

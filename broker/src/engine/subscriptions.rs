@@ -270,7 +270,7 @@ impl Index {
         }
     }
 
-    /// Adds every subscription that matches the topic to `hits`, ordered by target.
+    /// Adds every subscription that matches the topic to `hits`, those of one target side by side.
     pub(crate) fn collect(&self, topic: &str, hits: &mut Vec<Entry>) {
         let mut lists = 0;
         self.lists(topic, true, &mut |targets| {

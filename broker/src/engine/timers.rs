@@ -15,6 +15,8 @@ pub(crate) enum Timer {
     Will(SessionId),
     /// Go on with what a session still has to get.
     Pump(SessionId),
+    /// Try again to store what a session's packets wait for.
+    Store(SessionId),
     /// Go on with what a shared group still has to get.
     PumpGroup(GroupId),
     /// Try again to publish wake-up events that could not be stored.
@@ -70,6 +72,7 @@ impl Engine {
                 }
                 Timer::Will(id) => self.publish_will(id),
                 Timer::Pump(id) => self.pump(id),
+                Timer::Store(id) => self.go_on_storing(id),
                 Timer::PumpGroup(id) => self.pump_group(id),
                 Timer::Events => self.retry_events(),
             }

@@ -1,1 +1,15 @@
-//! Tests of the engine.
+//! The engine's promises, one test each; and the simulation that checks the great ones on every step.
+
+mod access;
+mod catch_up;
+mod durability;
+mod harness;
+mod limits;
+mod options;
+mod qos2;
+mod retained;
+mod sessions;
+mod shared;
+mod simulation;
+mod wake;
+mod wills;
