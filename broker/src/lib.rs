@@ -5,3 +5,4 @@ pub mod engine;
 pub mod gate;
 pub mod http;
 pub mod log;
+pub mod metrics;
