@@ -1,11 +1,17 @@
 //! What the broker counts; every name is here. Prometheus adds `_total` to counters.
 
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::core::EngineHandle;
 
 /// What the message log counts.
 #[derive(Clone, Debug)]
@@ -90,5 +96,66 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("tidings_broker");
         self.log.register(registry);
         self.http.register(registry);
+    }
+}
+
+/// Shows what the engine counts by itself (it has no metrics library inside).
+pub struct EngineCollector(EngineHandle);
+
+impl EngineCollector {
+    /// Reads from this engine.
+    #[must_use]
+    pub fn new(engine: EngineHandle) -> Self {
+        Self(engine)
+    }
+}
+
+impl fmt::Debug for EngineCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EngineCollector")
+    }
+}
+
+/// The QoS of a publish.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Qos {
+    qos: u8,
+}
+
+impl Collector for EngineCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let stats = self.0.stats();
+        for (name, help, value) in [
+            ("tidings_broker_engine_connections", "Connections that the engine serves", stats.connections),
+            ("tidings_broker_sessions", "Sessions, connected or not", stats.sessions),
+            ("tidings_broker_subscriptions", "Subscriptions", stats.subscriptions),
+            ("tidings_broker_retained", "Retained messages", stats.retained),
+        ] {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        for (name, help, values) in [
+            ("tidings_broker_publishes_received", "Publishes that came in, by QoS", stats.received),
+            ("tidings_broker_publishes_sent", "Publishes sent to clients, by QoS", stats.sent),
+        ] {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (qos, value) in (0..).zip(values) {
+                ConstCounter::new(value).encode(family.encode_family(&Qos { qos })?)?;
+            }
+        }
+        for (name, help, value) in [
+            ("tidings_broker_publishes_stored", "Publishes appended to the log", stats.stored),
+            ("tidings_broker_publishes_duplicate", "Publishes whose message id was known", stats.duplicates),
+            ("tidings_broker_topics_refused", "Publishes, wills and subscriptions that the topic rules forbade", stats.refused),
+            ("tidings_broker_publishes_not_stored", "Publishes that could not be stored", stats.not_stored),
+            ("tidings_broker_deliveries_expired", "Deliveries left out: the message had expired", stats.expired),
+            ("tidings_broker_deliveries_too_large", "Deliveries left out: larger than the client takes", stats.too_large),
+            ("tidings_broker_takeovers", "Connections taken over by the same client", stats.takeovers),
+            ("tidings_broker_wakes", "Users reported as unacked", stats.wakes),
+            ("tidings_broker_wills_lost", "Wills that could not be stored", stats.wills_lost),
+        ] {
+            ConstCounter::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        }
+        Ok(())
     }
 }

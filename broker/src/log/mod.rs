@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use crate::metrics::LogMetrics;
 pub use embedded::{EmbeddedLog, OnTrouble, Options};
 pub use error::LogError;
 pub use index::Limits;

@@ -137,11 +137,6 @@ impl RecordsFile {
     pub(super) fn is_broken(&self) -> bool {
         self.broken
     }
-
-    #[cfg(test)]
-    pub(super) fn path(&self) -> PathBuf {
-        self.file.path().to_path_buf()
-    }
 }
 
 /// Appends one put as a frame.
