@@ -162,7 +162,9 @@ impl TryFrom<ToFields> for To {
             ToFields { user: Some(user), device: Some(device), token: None } => Ok(Self::Device { user, device }),
             ToFields { user: None, device: Some(id), token: None } => Ok(Self::Registration(id)),
             ToFields { user: None, device: None, token: Some(token) } => Ok(Self::Token(token)),
-            _ => Err("`to` has exactly one of these forms: {\"user\":…}, {\"device\":…}, {\"user\":…,\"device\":…}, {\"token\":{…}}"),
+            _ => Err(
+                "`to` has exactly one of these forms: {\"user\":…}, {\"device\":…}, {\"user\":…,\"device\":…}, {\"token\":{…}}",
+            ),
         }
     }
 }
@@ -228,7 +230,11 @@ impl TryFrom<String> for Ttl {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let refused = || format!("a time to live is a whole number with ms, s, m, h or d, from 0s to 28d, for example \"1h\"; found \"{text}\"");
+        let refused = || {
+            format!(
+                "a time to live is a whole number with ms, s, m, h or d, from 0s to 28d, for example \"1h\"; found \"{text}\""
+            )
+        };
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
         let factor = match unit {

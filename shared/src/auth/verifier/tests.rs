@@ -1,0 +1,164 @@
+//! Every way a token can be wrong has its own refusal.
+
+use jsonwebtoken::{EncodingKey, Header as JwtHeader, encode};
+use serde_json::{Value, json};
+
+use super::*;
+
+const NOW_MS: i64 = 1_800_000_000_000;
+const NOW_S: i64 = NOW_MS / 1000;
+
+fn verifier(change: impl FnOnce(&mut VerifierConfig)) -> Verifier {
+    let mut config = VerifierConfig {
+        secret: Some("a shared secret of the tests".to_owned()),
+        algorithms: vec!["ES256".to_owned()],
+        leeway_ms: 30_000,
+        require_expiry: true,
+        ..VerifierConfig::default()
+    };
+    change(&mut config);
+    Verifier::new(config, Clock::manual(NOW_MS)).unwrap()
+}
+
+fn signed(claims: &Value) -> String {
+    encode(&JwtHeader::new(Algorithm::HS256), claims, &EncodingKey::from_secret(b"a shared secret of the tests"))
+        .unwrap()
+}
+
+async fn refusal(claims: Value) -> TokenError {
+    verifier(|_| {}).verify(&signed(&claims)).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_good_token_names_its_user() {
+    let claims = json!({"sub": "68946", "exp": NOW_S + 60, "jti": "t1", "acl": {"publish": ["room/+"]}});
+    let claims = verifier(|_| {}).verify(&signed(&claims)).await.unwrap();
+    assert_eq!(claims.user.as_str(), "68946");
+    assert_eq!(claims.expires_at_ms, Some(NOW_MS + 60_000));
+    assert_eq!(claims.acl.publish, ["room/+"]);
+    let number = verifier(|_| {}).verify(&signed(&json!({"sub": 68946, "exp": NOW_S + 60}))).await.unwrap();
+    assert_eq!(number.user.as_str(), "68946");
+}
+
+#[tokio::test]
+async fn time_claims_are_checked_with_leeway() {
+    assert_eq!(refusal(json!({"sub": "1", "exp": NOW_S - 31})).await, TokenError::Expired);
+    assert!(verifier(|_| {}).verify(&signed(&json!({"sub": "1", "exp": NOW_S - 29}))).await.is_ok());
+    assert_eq!(refusal(json!({"sub": "1", "exp": NOW_S + 60, "nbf": NOW_S + 31})).await, TokenError::NotYetValid);
+    assert_eq!(refusal(json!({"sub": "1"})).await, TokenError::BadClaim("exp"));
+    let lax = verifier(|config| config.require_expiry = false);
+    assert_eq!(lax.verify(&signed(&json!({"sub": "1"}))).await.unwrap().expires_at_ms, None);
+}
+
+#[tokio::test]
+async fn issuer_and_audience_are_checked_where_they_are_configured() {
+    let strict = verifier(|config| {
+        config.issuers = vec!["https://id.example".into()];
+        config.audiences = vec!["tidings".into()];
+    });
+    let base = |iss: Value, aud: Value| signed(&json!({"sub": "1", "exp": NOW_S + 60, "iss": iss, "aud": aud}));
+    assert!(strict.verify(&base(json!("https://id.example"), json!(["x", "tidings"]))).await.is_ok());
+    assert_eq!(
+        strict.verify(&base(json!("https://evil.example"), json!("tidings"))).await,
+        Err(TokenError::WrongIssuer)
+    );
+    assert_eq!(strict.verify(&base(json!("https://id.example"), json!("x"))).await, Err(TokenError::WrongAudience));
+    assert_eq!(strict.verify(&signed(&json!({"sub": "1", "exp": NOW_S + 60}))).await, Err(TokenError::WrongIssuer));
+}
+
+#[tokio::test]
+async fn forged_and_broken_tokens_are_refused() {
+    let good = signed(&json!({"sub": "1", "exp": NOW_S + 60}));
+    let verifier = verifier(|_| {});
+    let (head, _) = good.rsplit_once('.').unwrap();
+    assert_eq!(verifier.verify(&format!("{head}.AAAA")).await, Err(TokenError::BadSignature));
+    assert_eq!(verifier.verify(&format!("{head}.")).await, Err(TokenError::BadSignature));
+    for text in ["", "a.b", "a.b.c", "....", &"x".repeat(20_000)] {
+        assert_eq!(verifier.verify(text).await, Err(TokenError::Malformed), "{text}");
+    }
+    // {"alg":"none"} . {"sub":"1","exp":9999999999} .
+    let none = "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIiwiZXhwIjo5OTk5OTk5OTk5fQ.";
+    assert_eq!(verifier.verify(none).await, Err(TokenError::AlgorithmNotAllowed("none".into())));
+    assert_eq!(refusal(json!({"exp": NOW_S + 60})).await, TokenError::BadClaim("sub"));
+    assert_eq!(refusal(json!({"sub": "", "exp": NOW_S + 60})).await, TokenError::BadClaim("sub"));
+    assert_eq!(refusal(json!({"sub": "1", "exp": "soon"})).await, TokenError::BadClaim("(their JSON form)"));
+}
+
+#[tokio::test]
+async fn hs256_needs_a_configured_secret() {
+    let without = verifier(|config| config.secret = None);
+    let token = signed(&json!({"sub": "1", "exp": NOW_S + 60}));
+    assert_eq!(without.verify(&token).await, Err(TokenError::AlgorithmNotAllowed("HS256".into())));
+}
+
+#[tokio::test]
+async fn a_public_key_is_never_taken_for_a_shared_secret() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let pem = key.public_key_pem();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &pem).unwrap();
+    let verifier = verifier(|config| {
+        config.secret = None;
+        config.public_key_file = Some(file.path().to_owned());
+    });
+    let claims = json!({"sub": "1", "exp": NOW_S + 60});
+    let forged = encode(&JwtHeader::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(pem.as_bytes())).unwrap();
+    assert_eq!(verifier.verify(&forged).await, Err(TokenError::AlgorithmNotAllowed("HS256".into())));
+    let signer = EncodingKey::from_ec_der(key.serialized_der());
+    let good = encode(&JwtHeader::new(Algorithm::ES256), &claims, &signer).unwrap();
+    assert!(verifier.verify(&good).await.is_ok());
+}
+
+#[test]
+fn an_unknown_algorithm_in_the_configuration_is_told() {
+    let config = VerifierConfig { algorithms: vec!["HS512".into()], ..VerifierConfig::default() };
+    let error = Verifier::new(config, Clock::system()).unwrap_err().to_string();
+    assert!(error.starts_with("auth.algorithms: `HS512` is not"), "{error}");
+}
+
+#[tokio::test]
+async fn keys_of_a_url_are_fetched_once_and_kept_when_the_issuer_is_away() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let key = rcgen::KeyPair::generate().unwrap();
+    let signer = EncodingKey::from_ec_der(key.serialized_der());
+    let mut jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(&signer, Algorithm::ES256).unwrap();
+    jwk.common.key_id = Some("k1".into());
+    let set = serde_json::to_string(&json!({"keys": [jwk]})).unwrap();
+    let hits = Arc::new(AtomicUsize::new(0));
+    let counted = hits.clone();
+    let router = axum::Router::new().route(
+        "/jwks",
+        axum::routing::get(move || {
+            let hit = counted.fetch_add(1, Ordering::SeqCst);
+            let set = set.clone();
+            async move { if hit == 0 { Ok(set) } else { Err(::http::StatusCode::INTERNAL_SERVER_ERROR) } }
+        }),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    let clock = Clock::manual(NOW_MS);
+    let config = VerifierConfig {
+        jwks_url: Some(url),
+        algorithms: vec!["ES256".into()],
+        leeway_ms: 0,
+        require_expiry: true,
+        ..VerifierConfig::default()
+    };
+    let verifier = Verifier::new(config, clock.clone()).unwrap();
+    let token = |kid: &str| {
+        let mut header = JwtHeader::new(Algorithm::ES256);
+        header.kid = Some(kid.into());
+        encode(&header, &json!({"sub": "1", "exp": NOW_S + 100_000}), &signer).unwrap()
+    };
+    let (a, b) = (token("k1"), token("k1"));
+    let (first, second) = tokio::join!(verifier.verify(&a), verifier.verify(&b));
+    assert!(first.is_ok() && second.is_ok());
+    assert_eq!(hits.load(Ordering::SeqCst), 1, "two tokens at once cost one fetch");
+    assert_eq!(verifier.verify(&token("k2")).await, Err(TokenError::UnknownKey));
+    assert_eq!(hits.load(Ordering::SeqCst), 1, "an unknown key right after a fetch costs none");
+    clock.advance(11 * 60_000);
+    assert!(verifier.verify(&token("k1")).await.is_ok(), "the issuer fails, the known keys stay");
+    assert_eq!(hits.load(Ordering::SeqCst), 2);
+    server.abort();
+}

@@ -1,0 +1,169 @@
+//! What the `main` of every service does: read the flags and the configuration, start logging, run until a signal,
+//! and say in plain words why it could not.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::clock::Clock;
+use crate::config::{self, Loader, Setting, Settings, default_config_file};
+use crate::lifecycle::Shutdown;
+use crate::telemetry;
+
+const USAGE: &str = "  --config FILE   TOML file (default: TIDINGS_CONFIG, else tidings.toml here)\n  \
+     --set KEY=VALUE any setting, for example --set telemetry.level=debug\n  \
+     --check         check the configuration and end\n  \
+     --health URL    ask a running service (its /readyz) and end with 0 when it is ready\n  \
+     --version, --help";
+
+/// Runs one service as a process. `run` gets the checked settings and ends when the shutdown begins.
+pub fn main<F, R>(name: &'static str, tables: &[&[Setting]], run: F) -> ExitCode
+where
+    F: FnOnce(Settings, Shutdown, Clock) -> R,
+    R: Future<Output = anyhow::Result<()>>,
+{
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(name, &format!("the runtime cannot start: {error}")),
+    };
+    let arguments = match Arguments::parse(name, std::env::args().skip(1)) {
+        Ok(Wish::Run(arguments)) => arguments,
+        Ok(Wish::Print(text)) => {
+            say(&text);
+            return ExitCode::SUCCESS;
+        }
+        Ok(Wish::Health(url)) => return runtime.block_on(ask_health(name, &url)),
+        Err(problem) => return fail(name, &problem),
+    };
+    let settings = match arguments.settings(tables) {
+        Ok(settings) => settings,
+        Err(faults) => return fail(name, &faults.to_string()),
+    };
+    if arguments.check {
+        say("the configuration is good");
+        return ExitCode::SUCCESS;
+    }
+    let result = runtime.block_on(async {
+        let loggly = telemetry::init(&settings, name)?;
+        let shutdown = Shutdown::on_signals()?;
+        let result = run(settings, shutdown, Clock::system()).await;
+        if let Some(loggly) = loggly {
+            loggly.flush().await;
+        }
+        result
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(name, &format!("{error:#}")),
+    }
+}
+
+struct Arguments {
+    config: Option<PathBuf>,
+    sets: Vec<(String, String)>,
+    check: bool,
+}
+
+enum Wish {
+    Run(Arguments),
+    Print(String),
+    Health(String),
+}
+
+impl Arguments {
+    fn parse(name: &str, mut arguments: impl Iterator<Item = String>) -> Result<Wish, String> {
+        let mut parsed = Self { config: None, sets: Vec::new(), check: false };
+        while let Some(argument) = arguments.next() {
+            let (flag, inline) = match argument.split_once('=') {
+                Some((flag, value)) if flag.starts_with("--") => (flag.to_owned(), Some(value.to_owned())),
+                _ => (argument, None),
+            };
+            let mut value =
+                |what: &str| inline.clone().or_else(|| arguments.next()).ok_or(format!("{flag} needs {what}"));
+            match flag.as_str() {
+                "--config" => parsed.config = Some(value("a file")?.into()),
+                "--set" => {
+                    let pair = value("KEY=VALUE")?;
+                    let (key, text) = pair.split_once('=').ok_or(format!("--set needs KEY=VALUE, found `{pair}`"))?;
+                    parsed.sets.push((key.to_owned(), text.to_owned()));
+                }
+                "--health" => return Ok(Wish::Health(value("an address such as http://127.0.0.1:8080")?)),
+                "--check" => parsed.check = true,
+                "--version" => return Ok(Wish::Print(format!("tidings-{name} {}", env!("CARGO_PKG_VERSION")))),
+                "--help" | "-h" => {
+                    return Ok(Wish::Print(format!("tidings-{name}: one service of Tidings\n\n{USAGE}")));
+                }
+                _ => return Err(format!("`{flag}` is no flag of this program; it knows\n{USAGE}")),
+            }
+        }
+        Ok(Wish::Run(parsed))
+    }
+
+    fn settings(&self, tables: &[&[Setting]]) -> Result<Settings, config::ConfigFaults> {
+        let variables: Vec<_> = environment();
+        let mut loader = Loader::new(tables);
+        if let Some(file) = self.config.clone().or_else(|| default_config_file(&variables)) {
+            loader = loader.file(&file);
+        }
+        loader = loader.env_file(".env".as_ref()).environment(variables);
+        for (key, value) in &self.sets {
+            loader = loader.flag("--set", key, value);
+        }
+        loader.load()
+    }
+}
+
+/// The environment's variables that are UTF-8; the others are nobody's settings.
+#[must_use]
+pub fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+async fn ask_health(name: &str, url: &str) -> ExitCode {
+    match health(url).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(name, &format!("{error:#}")),
+    }
+}
+
+/// Asks a running service whether it is ready.
+///
+/// # Errors
+/// When it is not, with what it said.
+pub async fn health(url: &str) -> anyhow::Result<()> {
+    let url = format!("{}/readyz", url.trim_end_matches('/').trim_end_matches("/readyz"));
+    let answer = crate::http::client(None)?.get(&url).send().await?;
+    let status = answer.status();
+    anyhow::ensure!(status.is_success(), "{url} answered {status}: {}", answer.text().await.unwrap_or_default());
+    Ok(())
+}
+
+/// Says on standard error why the program ends, in plain words.
+#[expect(clippy::print_stderr, reason = "this is what the person at the terminal must see, also before logging starts")]
+pub fn fail(name: &str, problem: &str) -> ExitCode {
+    eprintln!("{name}: {problem}");
+    ExitCode::FAILURE
+}
+
+#[expect(clippy::print_stdout, reason = "the answer to a flag such as --version")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+/// Binds a listening socket, or says which setting to change when the port is taken.
+///
+/// # Errors
+/// The address, the setting, and what to do.
+pub async fn bind(address: std::net::SocketAddr, setting: &str) -> anyhow::Result<tokio::net::TcpListener> {
+    tokio::net::TcpListener::bind(address).await.map_err(|error| {
+        let remedy = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "another program listens there; stop it, or choose another port",
+            std::io::ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose a higher one",
+            std::io::ErrorKind::AddrNotAvailable => "this machine has no such address; use 0.0.0.0 for all of its own",
+            _ => "choose another address",
+        };
+        anyhow::anyhow!("cannot listen on {address} (setting `{setting}`): {error}; {remedy}")
+    })
+}

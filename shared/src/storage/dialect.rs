@@ -1,0 +1,45 @@
+//! The differences between the two databases, all of them.
+
+use super::StorageError;
+
+/// Which database a query runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// One process, one file.
+    Sqlite,
+    /// Several processes.
+    Postgres,
+}
+
+impl Dialect {
+    pub(super) fn of_url(url: &str) -> Result<Self, StorageError> {
+        if url.starts_with("sqlite://") {
+            Ok(Self::Sqlite)
+        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            Ok(Self::Postgres)
+        } else {
+            Err(StorageError::Unreachable {
+                url: super::error::without_password(url),
+                problem: "a database address begins with sqlite:// or postgres://".to_owned(),
+            })
+        }
+    }
+
+    /// Ends a SELECT so that several workers claim different rows. SQLite has one writer at a time and needs nothing.
+    #[must_use]
+    pub fn for_update_skip_locked(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " FOR UPDATE SKIP LOCKED",
+        }
+    }
+
+    /// Ends a SELECT so that the rows stay as they are until the transaction ends.
+    #[must_use]
+    pub fn for_update(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " FOR UPDATE",
+        }
+    }
+}
