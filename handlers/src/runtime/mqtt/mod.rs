@@ -1,0 +1,10 @@
+//! Everything of the runtime that knows MQTT: one connection to the broker, with what comes in and what goes out.
+
+mod connection;
+mod driver;
+mod outlet;
+mod session;
+
+pub use connection::{BrokerAddress, BrokerOptions, InvalidBroker};
+pub(super) use driver::Driver;
+pub(super) use outlet::{Outlet, Refused};

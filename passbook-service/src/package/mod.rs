@@ -1,0 +1,45 @@
+//! Building a signed pass: template, rules, manifest, signature, archive. Knows nothing of HTTP or of the database.
+//!
+//! [`Template`] (a folder) + the fields of one pass → `pass.json` ([`render`]) → [`validate`] → [`manifest`] →
+//! [`sign`] → [`archive`]. The same input gives the same `pass.json` and the same manifest, so that an update
+//! that changes nothing can be recognised.
+
+mod archive;
+mod builder;
+mod certificate;
+pub mod development;
+mod example;
+mod fault;
+mod identity;
+mod manifest;
+mod placeholder;
+mod render;
+mod sign;
+mod template;
+mod validate;
+
+pub use builder::{BuildError, Builder};
+pub use certificate::DAY_MS;
+pub use fault::{Fault, Faults};
+pub use identity::{CertificateFiles, IdentityError, SigningIdentity};
+pub use render::{Issuer, PassContent};
+pub use template::{Template, TemplateError};
+pub use validate::{Rules, STYLES};
+
+pub(crate) use example::files as example_files;
+pub(crate) use placeholder::valid_name as valid_field_name;
+
+/// SHA-1 as hexadecimal text, the form that Apple's manifest wants.
+fn sha1_hex(bytes: &[u8]) -> String {
+    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, bytes).as_ref())
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes
+        .iter()
+        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
+        .map(char::from)
+        .collect()
+}

@@ -1,0 +1,124 @@
+//! `pass.json` of one pass: the template with its placeholders filled and the issuer's keys set.
+
+use serde_json::{Map, Value};
+
+use super::fault::Faults;
+use super::template::Template;
+use super::validate::{self, Rules};
+use super::{hex, placeholder};
+
+/// Who issues passes, and where their devices ask for updates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    /// `passTypeIdentifier`, the UID of the signing certificate.
+    pub pass_type: String,
+    /// `teamIdentifier`, the OU of the signing certificate.
+    pub team: String,
+    /// `webServiceURL`, without a slash at its end.
+    pub web_service_url: String,
+    /// Rules that depend on the installation.
+    pub rules: Rules,
+}
+
+/// What distinguishes one pass from another.
+#[derive(Clone, Copy, Debug)]
+pub struct PassContent<'a> {
+    /// `serialNumber`.
+    pub serial: &'a str,
+    /// Values for the placeholders.
+    pub fields: &'a Map<String, Value>,
+    /// `userInfo`, when the pass has one.
+    pub user_info: Option<&'a Value>,
+}
+
+/// Placeholders that the service fills by itself.
+pub(super) const BUILT_IN: [&str; 2] = ["serialNumber", "passTypeIdentifier"];
+
+/// Stands in for the authentication token where only the rest of a pass matters.
+pub(super) const TOKEN_STAND_IN: &str = "the-token-of-this-pass-is-not-known-here";
+
+impl Template {
+    /// Checks the template for an issuer: everything that does not depend on fields, and that the template was
+    /// not made for somebody else.
+    ///
+    /// # Errors
+    /// Every broken rule.
+    pub fn check_for(&self, issuer: &Issuer) -> Result<(), Faults> {
+        let mut faults = Faults::default();
+        for (key, ours) in [("passTypeIdentifier", &issuer.pass_type), ("teamIdentifier", &issuer.team)] {
+            if let Some(found) = self.pass.get(key)
+                && found.as_str() != Some(ours)
+            {
+                faults.add(key, found, format!("the signing certificate says \"{ours}\": take the key out of the template, it is set by the service"));
+            }
+        }
+        let issued = self.with_issuer(issuer, &Value::String("1".to_owned()), None, TOKEN_STAND_IN, self.pass.clone());
+        if let Err(found) = Self::check(&issued, issuer.rules) {
+            faults.extend(found);
+        }
+        faults.into_result()
+    }
+
+    /// `pass.json` of one pass, byte for byte the same for the same input: keys stay in the template's order.
+    ///
+    /// # Errors
+    /// Missing fields, and every rule that the filled pass breaks.
+    pub fn render(&self, issuer: &Issuer, pass: PassContent<'_>, token: &str) -> Result<Vec<u8>, Faults> {
+        let serial = Value::String(pass.serial.to_owned());
+        let pass_type = Value::String(issuer.pass_type.clone());
+        let lookup = |name: &str| match name {
+            "serialNumber" => Some(&serial),
+            "passTypeIdentifier" => Some(&pass_type),
+            name => pass.fields.get(name),
+        };
+        let filled = placeholder::fill(&self.pass, &lookup)?;
+        let issued = self.with_issuer(issuer, &serial, pass.user_info, token, filled);
+        validate::pass(&without_templates(&issued), issuer.rules)?;
+        Ok(issued.to_string().into_bytes())
+    }
+
+    /// Identifies what a rendered pass depends on besides its own fields.
+    #[must_use]
+    pub fn basis(&self, issuer: &Issuer) -> String {
+        let text = format!("{}\n{}\n{}\n{}", self.digest, issuer.pass_type, issuer.team, issuer.web_service_url);
+        hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref())
+    }
+
+    /// Fields of `fields` that no placeholder of this template names.
+    #[must_use]
+    pub fn unknown_fields(&self, fields: &Map<String, Value>) -> Vec<String> {
+        fields.keys().filter(|name| !self.fields.contains(*name)).cloned().collect()
+    }
+
+    fn with_issuer(&self, issuer: &Issuer, serial: &Value, user_info: Option<&Value>, token: &str, mut pass: Value) -> Value {
+        if let Value::Object(pass) = &mut pass {
+            pass.entry("formatVersion").or_insert(Value::from(1));
+            for (key, value) in [
+                ("passTypeIdentifier", &issuer.pass_type),
+                ("teamIdentifier", &issuer.team),
+                ("webServiceURL", &issuer.web_service_url),
+            ] {
+                pass.insert(key.to_owned(), Value::String(value.clone()));
+            }
+            pass.insert("serialNumber".to_owned(), serial.clone());
+            pass.insert("authenticationToken".to_owned(), Value::String(token.to_owned()));
+            if let Some(user_info) = user_info {
+                pass.insert("userInfo".to_owned(), user_info.clone());
+            }
+        }
+        pass
+    }
+}
+
+/// In a filled pass a field's text may itself hold `{{`; it is a plain text there and gets no mercy of the
+/// kind that placeholders get.
+fn without_templates(value: &Value) -> Value {
+    match value {
+        Value::String(text) if placeholder::is_template(text) => Value::String(text.replace("{{", "{ {")),
+        Value::Array(items) => items.iter().map(without_templates).collect(),
+        Value::Object(entries) => {
+            Value::Object(entries.iter().map(|(key, value)| (key.clone(), without_templates(value))).collect())
+        }
+        other => other.clone(),
+    }
+}

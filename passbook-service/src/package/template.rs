@@ -1,0 +1,179 @@
+//! A template: `pass.json` with placeholders, images and `XX.lproj` folders, read once and hashed once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use serde_json::Value;
+
+use super::fault::Faults;
+use super::validate::{self, Rules};
+use super::{hex, placeholder, sha1_hex};
+
+/// Made by the builder; a template never brings its own.
+const RESERVED: [&str; 2] = ["manifest.json", "signature"];
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+/// Apple names no limit; beyond this a phone on a train does not finish the download.
+const LARGEST_FILE: u64 = 10 * 1024 * 1024;
+
+/// A file that goes into the package as it is.
+#[derive(Clone)]
+pub struct TemplateFile {
+    /// Its content.
+    pub bytes: Arc<[u8]>,
+    /// SHA-1 of the content, hexadecimal, for the manifest.
+    pub sha1: String,
+}
+
+/// What all passes of one kind have in common.
+pub struct Template {
+    /// The folder's name.
+    pub name: String,
+    /// `pass.json`, placeholders included, keys in the order of the file.
+    pub(super) pass: Value,
+    /// Every other file by its name in the package.
+    pub(super) files: BTreeMap<String, TemplateFile>,
+    /// The fields that the placeholders name.
+    pub fields: BTreeSet<String>,
+    /// Hexadecimal SHA-256 over all files: differs when anything in the folder differs.
+    pub digest: String,
+}
+
+/// A template that cannot be used, with everything that is wrong in it.
+#[derive(Debug)]
+pub struct TemplateError {
+    /// The template's folder.
+    pub place: String,
+    /// What is wrong.
+    pub faults: Faults,
+}
+
+impl fmt::Display for TemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the pass template {} cannot be used:\n{}", self.place, self.faults)
+    }
+}
+
+impl std::error::Error for TemplateError {}
+
+impl Template {
+    /// Reads a template folder. Hidden files are left out.
+    ///
+    /// # Errors
+    /// Names each file, key and value that breaks a rule.
+    pub fn from_folder(folder: &Path) -> Result<Self, TemplateError> {
+        let failed = |faults| TemplateError { place: folder.display().to_string(), faults };
+        let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or("template").to_owned();
+        let mut faults = Faults::default();
+        let mut files = Vec::new();
+        read_folder(folder, "", &mut files, &mut faults);
+        faults.into_result().map_err(failed)?;
+        Self::from_files(&name, files).map_err(failed)
+    }
+
+    /// A template from files that are already in memory.
+    ///
+    /// # Errors
+    /// Names each file, key and value that breaks a rule.
+    pub fn from_files(name: &str, files: Vec<(String, Vec<u8>)>) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let mut pass = None;
+        let mut kept = BTreeMap::new();
+        for (file, bytes) in files {
+            if RESERVED.contains(&file.as_str()) {
+                faults.add(file, "a file of that name", "is made by the service: take it out of the template");
+            } else if file == "pass.json" {
+                match serde_json::from_slice::<Value>(&bytes) {
+                    Ok(value) => pass = Some(value),
+                    Err(error) => faults.add(file, error, "must be valid JSON (UTF-8)"),
+                }
+            } else {
+                check_file(&file, &bytes, &mut faults);
+                kept.insert(file, TemplateFile { sha1: sha1_hex(&bytes), bytes: bytes.into() });
+            }
+        }
+        if !kept.contains_key("icon.png") {
+            faults.add("icon.png", "nothing", "is required: the icon on the lock screen and in mails (29 x 29 points)");
+        }
+        let Some(pass) = pass else {
+            faults.add("pass.json", "nothing readable", "is required");
+            return Err(faults);
+        };
+        let mut fields = placeholder::names(&pass, &mut faults);
+        fields.retain(|field| !super::render::BUILT_IN.contains(&field.as_str()));
+        faults.into_result()?;
+        let digest = digest_of(&pass, &kept);
+        Ok(Self { name: name.to_owned(), pass, files: kept, fields, digest })
+    }
+
+    /// Checks what can be known before there is a pass: `issued` is the `pass.json` with the issuer's keys set.
+    pub(super) fn check(issued: &Value, rules: Rules) -> Result<(), Faults> {
+        validate::pass(issued, rules)
+    }
+}
+
+fn digest_of(pass: &Value, files: &BTreeMap<String, TemplateFile>) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(pass.to_string().as_bytes());
+    for (name, file) in files {
+        context.update(name.as_bytes());
+        context.update(&[0]);
+        context.update(file.sha1.as_bytes());
+    }
+    hex(context.finish().as_ref())
+}
+
+fn read_folder(folder: &Path, prefix: &str, files: &mut Vec<(String, Vec<u8>)>, faults: &mut Faults) {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => return faults.add(folder.display().to_string(), error, "must be a folder that the service can read"),
+    };
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    paths.sort();
+    for path in paths {
+        let Some(file) = path.file_name().and_then(|name| name.to_str()) else {
+            faults.add(path.display().to_string(), "a name that is not UTF-8", "file names are UTF-8");
+            continue;
+        };
+        let name = format!("{prefix}{file}");
+        if file.starts_with('.') {
+            continue;
+        }
+        if path.is_dir() {
+            if prefix.is_empty() && file.ends_with(".lproj") {
+                read_folder(&path, &format!("{name}/"), files, faults);
+            } else {
+                faults.add(name, "a folder", "the only folders in a template are languages: en.lproj, de.lproj, …");
+            }
+            continue;
+        }
+        match std::fs::metadata(&path).map(|metadata| metadata.len()) {
+            Ok(size) if size > LARGEST_FILE => faults.add(name, format!("{size} bytes"), "a file has at most 10 MiB"),
+            Ok(_) => match std::fs::read(&path) {
+                Ok(bytes) => files.push((name, bytes)),
+                Err(error) => faults.add(name, error, "must be readable"),
+            },
+            Err(error) => faults.add(name, error, "must be readable"),
+        }
+    }
+}
+
+fn check_file(name: &str, bytes: &[u8], faults: &mut Faults) {
+    let base = name.rsplit('/').next().unwrap_or(name);
+    match base.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("png") if bytes.starts_with(PNG) => {}
+        Some("png") => faults.add(name, "another format inside", "is a PNG image: save it as PNG, renaming is not enough"),
+        Some("strings") if name.contains('/') => {
+            // Apple's tools write UTF-16; our own check is for the common mistake, Latin-1.
+            let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+            if !utf16 && std::str::from_utf8(bytes).is_err() {
+                faults.add(name, "bytes that are not UTF-8", "is UTF-8, or UTF-16 with a byte order mark");
+            }
+        }
+        Some("strings") => faults.add(name, "it at the top", "belongs into a language folder, for example en.lproj/pass.strings"),
+        Some("json") if name == "personalization.json" => {}
+        _ => faults.add(name, "a file that no pass has", "a template has pass.json, PNG images, XX.lproj/pass.strings and personalization.json"),
+    }
+}
