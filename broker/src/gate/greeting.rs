@@ -2,13 +2,13 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use rmqtt_codec::v5::{Connect, ConnectAck, ConnectAckReason, Packet};
-use tidings_shared::topic::access::Principal;
 use tokio::time::{Instant, timeout_at};
 
-use super::Gate;
+use super::Inner;
 use super::connection::{Connection, Setup};
 use super::lobby::Pass;
 use super::login::{self, Login, Refused};
@@ -45,7 +45,7 @@ struct Arrival {
 }
 
 /// Leads one connection from its first byte to the engine, or out.
-pub(super) async fn greet(gate: Gate, mut stream: impl Stream, guest: Guest) {
+pub(super) async fn greet(gate: Arc<Inner>, mut stream: impl Stream, guest: Guest) {
     let arrival = tokio::select! {
         arrival = timeout_at(guest.deadline, arrive(&gate, &mut stream)) => arrival,
         () = gate.shutdown.wait() => Ok(Err(Turned::Silently("server_shutting_down"))),
@@ -59,20 +59,24 @@ pub(super) async fn greet(gate: Gate, mut stream: impl Stream, guest: Guest) {
         }
         Err(Turned::Told(version, refused)) => {
             gate.metrics.refuse(refused.code);
-            tracing::info!(
-                peer = %guest.peer,
-                transport = guest.transport.name(),
-                mqtt = version.name(),
-                code = refused.code,
-                reason = refused.why,
-                "connection refused"
-            );
+            log_refusal(&gate, &guest, version, &refused);
             farewell(stream, refusal(version, refused)).await;
         }
     }
 }
 
-async fn arrive(gate: &Gate, stream: &mut impl Stream) -> Result<Arrival, Turned> {
+/// The peer learns the same; the token, the key and the user name that it tried are never logged.
+fn log_refusal(gate: &Inner, guest: &Guest, version: Version, refused: &Refused) {
+    let (peer, transport, mqtt) = (guest.peer, guest.transport.name(), version.name());
+    let (code, reason) = (refused.code, &refused.why);
+    if gate.budget.allows(gate.clock.now_s()) {
+        tracing::info!(%peer, transport, mqtt, code, reason, "connection refused");
+    } else {
+        tracing::debug!(%peer, transport, mqtt, code, reason, "connection refused");
+    }
+}
+
+async fn arrive(gate: &Inner, stream: &mut impl Stream) -> Result<Arrival, Turned> {
     let mut inbound = BytesMut::new();
     let frame = loop {
         match wire::next_frame(&mut inbound, gate.limits.first_packet, None) {
@@ -96,7 +100,7 @@ async fn arrive(gate: &Gate, stream: &mut impl Stream) -> Result<Arrival, Turned
         VersionFault::TooNew => unsupported(Version::V5),
     })?;
     let connect = wire::decode_connect(frame, version).map_err(|fault| told(version, fault))?;
-    let login = login::check(&connect, &gate.verifier, &gate.keys).await;
+    let login = login::check(&connect, &gate.verifier, &gate.keys, gate.clock.now_ms()).await;
     let login = login.map_err(|refused| Turned::Told(version, refused))?;
     Ok(Arrival { version, connect, login, rest: inbound })
 }
@@ -126,7 +130,7 @@ fn refusal(version: Version, refused: Refused) -> BytesMut {
 }
 
 /// Hands a verified connection to the engine and to a task of its own, which is as small as idle connections need.
-async fn admit(gate: Gate, stream: impl Stream, guest: Guest, arrival: Arrival) {
+async fn admit(gate: Arc<Inner>, stream: impl Stream, guest: Guest, arrival: Arrival) {
     let Arrival { version, mut connect, login, rest } = arrival;
     let Guest { peer, transport, pass, .. } = guest;
     drop(pass);
@@ -144,9 +148,14 @@ async fn admit(gate: Gate, stream: impl Stream, guest: Guest, arrival: Arrival) 
         client = &*connect.client_id,
         "logged in"
     );
-    debug_assert!(matches!(login.principal, Principal::Handler) || login.principal.user().is_some());
     let setup = Setup { version, transport, peer, principal: login.principal, connect, assigned, rest };
-    if let Some(connection) = Connection::open(gate.clone(), stream, setup, login.expires_at_ms).await {
-        gate.tasks.spawn(connection.run());
+    match Connection::open(gate.clone(), stream, setup, login.ends_at_ms).await {
+        Ok(connection) => drop(gate.tasks.spawn(connection.run())),
+        Err(stream) => {
+            let why = "the server is stopping";
+            let refused = Refused::new(ConnectAckReason::ServerUnavailable, "server_shutting_down", why);
+            gate.metrics.refuse(refused.code);
+            farewell(stream, refusal(version, refused)).await;
+        }
     }
 }

@@ -10,9 +10,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
-use super::Gate;
 use super::greeting::{Guest, greet};
 use super::metrics::{By, Transport};
+use super::{Gate, Inner};
 
 /// How long accepting rests after an error such as too many open files: the next call would fail at once again.
 const REST: Duration = Duration::from_millis(100);
@@ -24,15 +24,17 @@ const PROBE: Duration = Duration::from_secs(300);
 impl Gate {
     /// Serves MQTT over plain TCP until the shutdown.
     pub async fn serve_tcp(&self, listener: TcpListener) {
-        self.serve(listener, Transport::Tcp, None).await;
+        self.0.serve(listener, Transport::Tcp, None).await;
     }
 
     /// Serves MQTT over TLS until the shutdown.
     pub async fn serve_tls(&self, listener: TcpListener, config: Arc<rustls::ServerConfig>) {
-        self.serve(listener, Transport::Tls, Some(config.into())).await;
+        self.0.serve(listener, Transport::Tls, Some(config.into())).await;
     }
+}
 
-    async fn serve(&self, listener: TcpListener, transport: Transport, tls: Option<TlsAcceptor>) {
+impl Inner {
+    async fn serve(self: &Arc<Self>, listener: TcpListener, transport: Transport, tls: Option<TlsAcceptor>) {
         let mut logged: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
@@ -58,7 +60,7 @@ impl Gate {
         }
     }
 
-    fn accepted(&self, socket: TcpStream, peer: SocketAddr, transport: Transport, tls: Option<TlsAcceptor>) {
+    fn accepted(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr, transport: Transport, tls: Option<TlsAcceptor>) {
         self.metrics.accepted.get_or_create(&By { transport }).inc();
         let pass = match self.lobby.enter(peer.ip()) {
             Ok(pass) => pass,
@@ -72,11 +74,15 @@ impl Gate {
         let _ = socket.set_nodelay(true);
         let _ = SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE));
         let guest = Guest { peer, transport, deadline: Instant::now() + self.limits.connect_deadline, pass };
-        let gate = self.clone();
+        let gate = Arc::clone(self);
         match tls {
             None => drop(self.tasks.spawn(greet(gate, socket, guest))),
             Some(tls) => drop(self.tasks.spawn(async move {
-                match timeout_at(guest.deadline, tls.accept(socket)).await {
+                let handshake = tokio::select! {
+                    handshake = timeout_at(guest.deadline, tls.accept(socket)) => handshake,
+                    () = gate.shutdown.wait() => return,
+                };
+                match handshake {
                     Ok(Ok(stream)) => greet(gate, stream, guest).await,
                     Ok(Err(error)) => {
                         gate.metrics.refuse("tls_handshake");

@@ -13,8 +13,9 @@ pub const HANDLER_USER: &str = "handler";
 #[derive(Debug)]
 pub(super) struct Login {
     pub(super) principal: Principal,
-    /// When the token expires; `None` for handlers, and for tokens without `exp` where those are allowed.
-    pub(super) expires_at_ms: Option<i64>,
+    /// When the connection has to end: at the token's `exp`, or at the end of the leeway when only that made it good.
+    /// `None` for handlers, and for tokens without `exp` where those are allowed.
+    pub(super) ends_at_ms: Option<i64>,
 }
 
 /// A refused log-in.
@@ -35,7 +36,12 @@ impl Refused {
 }
 
 /// Checks user name and password of a CONNECT.
-pub(super) async fn check(connect: &Connect, verifier: &Verifier, keys: &ServiceKeys) -> Result<Login, Refused> {
+pub(super) async fn check(
+    connect: &Connect,
+    verifier: &Verifier,
+    keys: &ServiceKeys,
+    now_ms: i64,
+) -> Result<Login, Refused> {
     let bad = |code, why: &str| Refused::new(ConnectAckReason::BadUserNameOrPassword, code, why);
     if connect.auth_method.is_some() {
         let why = "extended authentication is not offered here; log in with user name and password";
@@ -44,12 +50,15 @@ pub(super) async fn check(connect: &Connect, verifier: &Verifier, keys: &Service
     let password = connect.password.as_ref().map(|password| std::str::from_utf8(password));
     match (connect.username.as_deref(), password) {
         (Some(TOKEN_USER), Some(Ok(token))) => match verifier.verify(token).await {
-            Ok(claims) => Ok(Login { principal: claims.principal(), expires_at_ms: claims.expires_at_ms }),
+            Ok(claims) => {
+                let ends = |at: i64| if at > now_ms { at } else { at.saturating_add(verifier.leeway_ms()) };
+                Ok(Login { principal: claims.principal(), ends_at_ms: claims.expires_at_ms.map(ends) })
+            }
             Err(error) => Err(token_refused(&error)),
         },
         (Some(TOKEN_USER), _) => Err(bad("token_malformed", "the password of user JWT is its token")),
         (Some(HANDLER_USER), Some(Ok(key))) if keys.accepts(key) => {
-            Ok(Login { principal: Principal::Handler, expires_at_ms: None })
+            Ok(Login { principal: Principal::Handler, ends_at_ms: None })
         }
         (Some(HANDLER_USER), _) => Err(bad("handler_key", "this is not a handler key")),
         (Some(_), _) => Err(bad("user_name", "the user name is JWT (password: a token) or handler (password: a key)")),

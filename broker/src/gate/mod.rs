@@ -11,6 +11,8 @@
 //!
 //! Every code under which a connection is refused or ended is listed in [`codes`].
 
+mod aliases;
+mod budget;
 pub mod codes;
 mod connection;
 mod greeting;
@@ -43,7 +45,7 @@ pub use login::{HANDLER_USER, TOKEN_USER};
 pub use metrics::{GateMetrics, Transport};
 
 /// What the gate stands on.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct GateParts {
     /// The door of the engine.
     pub engine: EngineHandle,
@@ -62,11 +64,11 @@ pub struct GateParts {
 }
 
 /// The door of the broker. Cheap to clone; clones are the same door.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Gate(Arc<Inner>);
 
-#[derive(Debug)]
-pub(crate) struct Inner {
+/// What the clones of a gate share, and what every connection holds on to.
+struct Inner {
     engine: EngineHandle,
     verifier: Verifier,
     keys: ServiceKeys,
@@ -75,15 +77,8 @@ pub(crate) struct Inner {
     clock: Clock,
     shutdown: Shutdown,
     lobby: lobby::Lobby,
+    budget: budget::LogBudget,
     tasks: TaskTracker,
-}
-
-impl std::ops::Deref for Gate {
-    type Target = Inner;
-
-    fn deref(&self) -> &Inner {
-        &self.0
-    }
 }
 
 impl Gate {
@@ -94,15 +89,26 @@ impl Gate {
         let waiting = metrics.unauthenticated.clone();
         let lobby = lobby::Lobby::new(limits.unauthenticated, limits.unauthenticated_per_address, waiting);
         let tasks = TaskTracker::new();
-        Self(Arc::new(Inner { engine, verifier, keys, limits, metrics, clock, shutdown, lobby, tasks }))
+        Self(Arc::new(Inner {
+            engine,
+            verifier,
+            keys,
+            limits,
+            metrics,
+            clock,
+            shutdown,
+            lobby,
+            budget: budget::LogBudget::default(),
+            tasks,
+        }))
     }
 
     /// Waits until every connection has ended, at most `patience`. To be called after the engine has stopped, which
     /// ends them.
     pub async fn drained(&self, patience: Duration) {
-        self.tasks.close();
-        if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
-            tracing::warn!(left = self.tasks.len(), "connections were cut off at the end");
+        self.0.tasks.close();
+        if tokio::time::timeout(patience, self.0.tasks.wait()).await.is_err() {
+            tracing::warn!(left = self.0.tasks.len(), "connections were cut off at the end");
         }
     }
 }

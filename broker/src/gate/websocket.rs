@@ -5,6 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::Router;
@@ -19,9 +20,9 @@ use tidings_shared::http::ApiError;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::Gate;
 use super::greeting::{Guest, greet};
 use super::metrics::{By, Transport};
+use super::{Gate, Inner};
 
 /// The subprotocol of MQTT (§6.0), and the name that 3.1 clients use.
 const SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
@@ -34,11 +35,11 @@ impl Gate {
     /// The route `/mqtt`, for the broker's HTTP listener, which must be served with the peer's address
     /// (`into_make_service_with_connect_info::<SocketAddr>`).
     pub fn websocket_routes(&self) -> Router {
-        Router::new().route("/mqtt", any(upgrade)).with_state(self.clone())
+        Router::new().route("/mqtt", any(upgrade)).with_state(self.0.clone())
     }
 }
 
-async fn upgrade(State(gate): State<Gate>, request: Request) -> Response {
+async fn upgrade(State(gate): State<Arc<Inner>>, request: Request) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
     let peer = peer.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
     let (mut parts, _body) = request.into_parts();

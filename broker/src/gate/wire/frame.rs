@@ -29,11 +29,6 @@ impl Frame {
     pub(super) fn body_mut(&mut self) -> &mut [u8] {
         self.bytes.get_mut(self.header..).unwrap_or_default()
     }
-
-    /// The length of the whole packet in bytes.
-    pub fn len(&self) -> usize {
-        self.bytes.len()
-    }
 }
 
 /// Takes the next whole packet from the front of `inbound`; `None` when more bytes are needed.
