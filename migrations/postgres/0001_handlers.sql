@@ -30,20 +30,14 @@ CREATE TABLE handlers_dead_letters (
 CREATE INDEX handlers_dead_letters_by_time ON handlers_dead_letters (died_at_ms);
 CREATE INDEX handlers_dead_letters_by_state ON handlers_dead_letters (group_name, state, state_since_ms);
 
--- requester asks to become a contact of target.
-CREATE TABLE handlers_contact_requests (
-    requester       TEXT   NOT NULL,
-    target          TEXT   NOT NULL,
-    requested_at_ms BIGINT NOT NULL,
-    PRIMARY KEY (requester, target)
-);
-CREATE INDEX handlers_contact_requests_by_target ON handlers_contact_requests (target);
-
--- Contacts, a row for each direction. requested_by is whoever asked first.
+-- Two users who are contacts, or of whom one asked the other. One row for a pair: `low` is the smaller id (bytewise).
+-- X_asked_at_ms is when X asked; both have asked, or one asked and the other accepted, when since_ms is set.
 CREATE TABLE handlers_contacts (
-    owner        TEXT   NOT NULL,
-    contact      TEXT   NOT NULL,
-    requested_by TEXT   NOT NULL,
-    since_ms     BIGINT NOT NULL,
-    PRIMARY KEY (owner, contact)
+    low              TEXT   NOT NULL,
+    high             TEXT   NOT NULL,
+    low_asked_at_ms  BIGINT,
+    high_asked_at_ms BIGINT,
+    since_ms         BIGINT,
+    PRIMARY KEY (low, high)
 );
+CREATE INDEX handlers_contacts_by_high ON handlers_contacts (high);

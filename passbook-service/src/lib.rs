@@ -1,1 +1,20 @@
-//! tidings-passbook-service
+//! The passbook-service: Apple Wallet passes that are made, signed, changed and kept up to date on every phone.
+//!
+//! `web/` speaks Apple's protocol and the service-key API, `package/` builds and signs, `update/` gives tags and sends
+//! pushes through the push-gateway, `diagnose/` reads what devices complain about, `store/` holds the only SQL.
+
+pub mod catalog;
+pub mod config;
+pub mod diagnose;
+pub mod metrics;
+pub mod package;
+mod run;
+mod secret_file;
+pub mod store;
+pub mod token;
+pub mod update;
+pub mod web;
+
+pub use config::{Config, SETTINGS, TokenMode};
+pub use package::development::DevelopmentCertificates;
+pub use run::{Listeners, run};

@@ -1,2 +1,17 @@
-//! Placeholder.
-fn main() {}
+//! The passbook-service as a program.
+
+use std::process::ExitCode;
+
+use tidings_passbook_service::{Config, Listeners, SETTINGS, run};
+
+fn main() -> ExitCode {
+    tidings_shared::service::main(
+        "passbook-service",
+        &[tidings_shared::config::SETTINGS, SETTINGS],
+        async |settings, shutdown, clock| {
+            let config = Config::from_settings(&settings)?;
+            let listeners = Listeners::bind(&config).await?;
+            run(config, listeners, shutdown, clock).await
+        },
+    )
+}

@@ -293,6 +293,10 @@ pub struct Target {
     /// The provider's name for the push, once accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_id: Option<String>,
+    /// The provider says that the token is gone for good: forget it, unless it was registered anew since. (A registered
+    /// device has been unregistered already.)
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub token_gone: bool,
     /// An attempt ended without an answer and the push was handed over again: the phone may get it twice.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub maybe_repeated: bool,

@@ -3,9 +3,9 @@
 use super::fault::Faults;
 use super::identity::SigningIdentity;
 use super::render::{Issuer, PassContent, TOKEN_STAND_IN};
-use super::template::Template;
 #[cfg(test)]
 use super::sha1_hex;
+use super::template::Template;
 use super::{archive, hex, manifest};
 
 /// A package that could not be made.
@@ -68,10 +68,17 @@ impl Builder {
     ///
     /// # Errors
     /// See [`BuildError`].
-    pub fn build(&self, template: &Template, pass: PassContent<'_>, token: &str, now_ms: i64) -> Result<Vec<u8>, BuildError> {
+    pub fn build(
+        &self,
+        template: &Template,
+        pass: PassContent<'_>,
+        token: &str,
+        now_ms: i64,
+    ) -> Result<Vec<u8>, BuildError> {
         let pass_json = template.render(&self.issuer, pass, token)?;
         let manifest = manifest::manifest(template, &pass_json);
-        let signature = self.identity.sign_detached(&manifest, now_ms).map_err(|error| BuildError::Sign(error.to_string()))?;
+        let signature =
+            self.identity.sign_detached(&manifest, now_ms).map_err(|error| BuildError::Sign(error.to_string()))?;
         Ok(archive::pack(template, &pass_json, &manifest, &signature)?)
     }
 }

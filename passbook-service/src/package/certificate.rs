@@ -26,7 +26,8 @@ impl Certificate {
     /// Reads DER. A certificate that would not be written back byte for byte is refused: its signature would
     /// not fit any more once it lies in a package.
     pub(super) fn from_der(der: &[u8]) -> Result<Self, String> {
-        let parsed = x509_cert::Certificate::from_der(der).map_err(|error| format!("not an X.509 certificate in DER ({error})"))?;
+        let parsed = x509_cert::Certificate::from_der(der)
+            .map_err(|error| format!("not an X.509 certificate in DER ({error})"))?;
         match parsed.to_der() {
             Ok(again) if again == der => Ok(Self { parsed, der: der.to_vec() }),
             _ => Err("a certificate that is not strict DER".to_owned()),

@@ -6,8 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, SerialNumber,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, SerialNumber,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -107,18 +107,26 @@ impl DevelopmentCertificates {
 fn existing_authority(paths: &DevelopmentCertificates, key: &Path, now_ms: i64) -> Option<(String, KeyPair)> {
     let certificate = fs::read_to_string(&paths.intermediate).ok()?;
     let key = KeyPair::from_pem(&fs::read_to_string(key).ok()?).ok()?;
-    let der = <rustls_pki_types::CertificateDer<'_> as rustls_pki_types::pem::PemObject>::from_pem_slice(certificate.as_bytes()).ok()?;
+    let der = <rustls_pki_types::CertificateDer<'_> as rustls_pki_types::pem::PemObject>::from_pem_slice(
+        certificate.as_bytes(),
+    )
+    .ok()?;
     let (_, until) = super::certificate::Certificate::from_der(&der).ok()?.validity_ms();
     (paths.root.exists() && until > now_ms + LEAF_DAYS * super::DAY_MS).then_some((certificate, key))
 }
 
-fn create_authorities(paths: &DevelopmentCertificates, key_path: &Path, now: OffsetDateTime) -> Result<(String, KeyPair), DevelopmentError> {
+fn create_authorities(
+    paths: &DevelopmentCertificates,
+    key_path: &Path,
+    now: OffsetDateTime,
+) -> Result<(String, KeyPair), DevelopmentError> {
     let root_key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
     let root_params = authority("Tidings development root", now, None);
     let root = root_params.self_signed(&root_key)?.pem();
     let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
     let issuer = Issuer::from_params(&root_params, root_key);
-    let intermediate = authority("Tidings development Worldwide Developer Relations", now, Some(0)).signed_by(&key, &issuer)?.pem();
+    let intermediate =
+        authority("Tidings development Worldwide Developer Relations", now, Some(0)).signed_by(&key, &issuer)?.pem();
     // The root's key is not kept: nothing else is ever issued by it.
     write(&paths.root, &root)?;
     write_secret(key_path, &key.serialize_pem())?;
@@ -140,7 +148,8 @@ fn leaf(pass_type: &str, team: &str, now: OffsetDateTime) -> CertificateParams {
     params.distinguished_name.push(DnType::CommonName, format!("Pass Type ID: {pass_type}"));
     params.distinguished_name.push(DnType::OrganizationalUnitName, team);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::Other(APPLE_PASS_USAGE.to_vec())];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::Other(APPLE_PASS_USAGE.to_vec())];
     // A UTF8String: tag, length, text. Identifiers are far shorter than the 127 bytes of the short form.
     if let Ok(length) = u8::try_from(pass_type.len())
         && length < 128
@@ -171,5 +180,6 @@ fn write(path: &Path, text: &str) -> Result<(), DevelopmentError> {
 
 /// Writes a private key that only its owner can read, from its first byte on.
 fn write_secret(path: &Path, text: &str) -> Result<(), DevelopmentError> {
-    crate::secret_file::write(path, text.as_bytes()).map_err(|error| DevelopmentError::File { place: path.to_owned(), error })
+    crate::secret_file::write(path, text.as_bytes())
+        .map_err(|error| DevelopmentError::File { place: path.to_owned(), error })
 }

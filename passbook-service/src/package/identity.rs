@@ -77,8 +77,7 @@ impl fmt::Display for IdentityError {
 
 impl std::error::Error for IdentityError {}
 
-const GET_WWDR: &str =
-    "download the Apple WWDR certificate that issued yours (apple.com/certificateauthority, usually G4) and set wallet.signing.intermediate";
+const GET_WWDR: &str = "download the Apple WWDR certificate that issued yours (apple.com/certificateauthority, usually G4) and set wallet.signing.intermediate";
 
 impl SigningIdentity {
     /// Reads the files and runs all checks.
@@ -162,13 +161,25 @@ impl SigningIdentity {
         for part in std::iter::once(&self.certificate).chain(&self.chain) {
             let (from, until) = part.validity_ms();
             if now_ms > until {
-                failed.add("not expired", format!("\"{}\" ended on {}", part.name(), day(until)), "renew it in the developer account and restart");
+                failed.add(
+                    "not expired",
+                    format!("\"{}\" ended on {}", part.name(), day(until)),
+                    "renew it in the developer account and restart",
+                );
             } else if now_ms < from {
-                failed.add("not expired", format!("\"{}\" is valid only from {}", part.name(), day(from)), "check the clock of this machine");
+                failed.add(
+                    "not expired",
+                    format!("\"{}\" is valid only from {}", part.name(), day(from)),
+                    "check the clock of this machine",
+                );
             }
         }
         if self.chain.is_empty() {
-            failed.add("chain complete", format!("the issuer of \"{name}\", \"{}\", is missing", self.certificate.issuer_name()), GET_WWDR);
+            failed.add(
+                "chain complete",
+                format!("the issuer of \"{name}\", \"{}\", is missing", self.certificate.issuer_name()),
+                GET_WWDR,
+            );
         }
         if failed.0.is_empty() { Ok(()) } else { Err(failed) }
     }
@@ -193,19 +204,28 @@ fn quoted(text: Option<String>) -> String {
 }
 
 fn day(ms: i64) -> String {
-    time::OffsetDateTime::from_unix_timestamp(ms.div_euclid(1000)).map_or_else(|_| ms.to_string(), |time| time.date().to_string())
+    time::OffsetDateTime::from_unix_timestamp(ms.div_euclid(1000))
+        .map_or_else(|_| ms.to_string(), |time| time.date().to_string())
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, IdentityError> {
     std::fs::read(path).map_err(|error| {
-        IdentityError::one("readable", format!("{}: {error}", path.display()), "check the path and that the service's user may read it")
+        IdentityError::one(
+            "readable",
+            format!("{}: {error}", path.display()),
+            "check the path and that the service's user may read it",
+        )
     })
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<Certificate>, IdentityError> {
     let bytes = read_file(path)?;
     let refused = |found: String| {
-        IdentityError::one("certificate", format!("{}: {found}", path.display()), "give an X.509 certificate as PEM or DER (.pem, .cer)")
+        IdentityError::one(
+            "certificate",
+            format!("{}: {found}", path.display()),
+            "give an X.509 certificate as PEM or DER (.pem, .cer)",
+        )
     };
     // Apple hands certificates out as DER.
     if !bytes.windows(10).any(|window| window == b"-----BEGIN") {
@@ -233,21 +253,33 @@ fn read_key(path: &Path) -> Result<RsaKeyPair, IdentityError> {
         ));
     }
     let der = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
-        IdentityError::one("private key", format!("{}: no private key in PEM ({error})", path.display()), "give the private key of the certificate as PEM")
+        IdentityError::one(
+            "private key",
+            format!("{}: no private key in PEM ({error})", path.display()),
+            "give the private key of the certificate as PEM",
+        )
     })?;
     rsa(der.secret_der(), &path.display().to_string())
 }
 
 fn rsa(der: &[u8], place: &str) -> Result<RsaKeyPair, IdentityError> {
     RsaKeyPair::from_pkcs8(der).or_else(|_| RsaKeyPair::from_der(der)).map_err(|error| {
-        IdentityError::one("private key", format!("{place}: not a usable RSA key ({error})"), "Pass Type ID certificates use RSA keys of 2048 bits or more: make the signing request with such a key")
+        IdentityError::one(
+            "private key",
+            format!("{place}: not a usable RSA key ({error})"),
+            "Pass Type ID certificates use RSA keys of 2048 bits or more: make the signing request with such a key",
+        )
     })
 }
 
 fn read_pkcs12(path: &Path, password: &str) -> Result<(RsaKeyPair, Vec<Certificate>), IdentityError> {
     let place = path.display().to_string();
     let archive = Pkcs12Archive::from_pkcs12(&read_file(path)?, password).map_err(|error| {
-        IdentityError::one(".p12 file", format!("{place}: {error}"), "check wallet.signing.p12_password and that the file is a PKCS #12 export")
+        IdentityError::one(
+            ".p12 file",
+            format!("{place}: {error}"),
+            "check wallet.signing.p12_password and that the file is a PKCS #12 export",
+        )
     })?;
     let [key] = archive.keys.as_slice() else {
         return Err(IdentityError::one(
@@ -258,8 +290,9 @@ fn read_pkcs12(path: &Path, password: &str) -> Result<(RsaKeyPair, Vec<Certifica
     };
     let mut certificates = Vec::new();
     for bag in &archive.certs {
-        let certificate = Certificate::from_der(bag.cert.as_der())
-            .map_err(|found| IdentityError::one(".p12 file", format!("{place}: {found}"), "export the certificate again"))?;
+        let certificate = Certificate::from_der(bag.cert.as_der()).map_err(|found| {
+            IdentityError::one(".p12 file", format!("{place}: {found}"), "export the certificate again")
+        })?;
         certificates.push(certificate);
     }
     Ok((rsa(key.key.as_der(), &place)?, certificates))

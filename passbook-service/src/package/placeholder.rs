@@ -48,12 +48,7 @@ pub fn fill<'f>(value: &Value, lookup: &dyn Fn(&str) -> Option<&'f Value>) -> Re
     faults.into_result().map(|()| filled)
 }
 
-fn fill_value<'f>(
-    value: &Value,
-    key: &str,
-    lookup: &dyn Fn(&str) -> Option<&'f Value>,
-    faults: &mut Faults,
-) -> Value {
+fn fill_value<'f>(value: &Value, key: &str, lookup: &dyn Fn(&str) -> Option<&'f Value>, faults: &mut Faults) -> Value {
     match value {
         Value::String(text) if is_template(text) => fill_text(text, key, lookup, faults),
         Value::Array(items) => items
@@ -126,7 +121,9 @@ fn split(text: &str) -> Result<Vec<Piece<'_>>, String> {
             None => (inside[..end].trim(), None),
         };
         if !valid_name(name) {
-            return Err("a placeholder's name is letters, digits, `_`, `.` and `-`, at most 64 of them: {{name}}".to_owned());
+            return Err(
+                "a placeholder's name is letters, digits, `_`, `.` and `-`, at most 64 of them: {{name}}".to_owned()
+            );
         }
         pieces.push(Piece::Field { name, default });
         rest = &inside[end + 2..];

@@ -90,7 +90,14 @@ impl Template {
         fields.keys().filter(|name| !self.fields.contains(*name)).cloned().collect()
     }
 
-    fn with_issuer(&self, issuer: &Issuer, serial: &Value, user_info: Option<&Value>, token: &str, mut pass: Value) -> Value {
+    fn with_issuer(
+        &self,
+        issuer: &Issuer,
+        serial: &Value,
+        user_info: Option<&Value>,
+        token: &str,
+        mut pass: Value,
+    ) -> Value {
         if let Value::Object(pass) = &mut pass {
             pass.entry("formatVersion").or_insert(Value::from(1));
             for (key, value) in [

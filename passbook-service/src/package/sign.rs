@@ -73,7 +73,8 @@ impl SigningIdentity {
             serial_number: tbs.serial_number.clone(),
         });
         let signer = RsaSigner(&self.key);
-        let mut info = SignerInfoBuilder::new(&signer, signer_id, sha256.clone(), &content_info, Some(digest.as_ref()))?;
+        let mut info =
+            SignerInfoBuilder::new(&signer, signer_id, sha256.clone(), &content_info, Some(digest.as_ref()))?;
         info.add_signed_attribute(signing_time(now_ms)?)?;
         let mut data = SignedDataBuilder::new(&content_info);
         data.add_digest_algorithm(sha256)?;
@@ -89,8 +90,11 @@ fn signing_time(now_ms: i64) -> der::Result<Attribute> {
     let seconds = u64::try_from(now_ms.div_euclid(1000)).unwrap_or_default();
     let time = DateTime::from_unix_duration(Duration::from_secs(seconds))?;
     // RFC 5652, 11.3: UTCTime through the year 2049, GeneralizedTime after it.
-    let encoded =
-        if time.year() < 2050 { UtcTime::from_date_time(time)?.to_der()? } else { GeneralizedTime::from_date_time(time).to_der()? };
+    let encoded = if time.year() < 2050 {
+        UtcTime::from_date_time(time)?.to_der()?
+    } else {
+        GeneralizedTime::from_date_time(time).to_der()?
+    };
     let mut values = SetOfVec::new();
     values.insert(Any::from_der(&encoded)?)?;
     Ok(Attribute { oid: ID_SIGNING_TIME, values })

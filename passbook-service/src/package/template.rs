@@ -128,7 +128,9 @@ fn digest_of(pass: &Value, files: &BTreeMap<String, TemplateFile>) -> String {
 fn read_folder(folder: &Path, prefix: &str, files: &mut Vec<(String, Vec<u8>)>, faults: &mut Faults) {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) => return faults.add(folder.display().to_string(), error, "must be a folder that the service can read"),
+        Err(error) => {
+            return faults.add(folder.display().to_string(), error, "must be a folder that the service can read");
+        }
     };
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
     paths.sort();
@@ -164,7 +166,9 @@ fn check_file(name: &str, bytes: &[u8], faults: &mut Faults) {
     let base = name.rsplit('/').next().unwrap_or(name);
     match base.rsplit_once('.').map(|(_, extension)| extension) {
         Some("png") if bytes.starts_with(PNG) => {}
-        Some("png") => faults.add(name, "another format inside", "is a PNG image: save it as PNG, renaming is not enough"),
+        Some("png") => {
+            faults.add(name, "another format inside", "is a PNG image: save it as PNG, renaming is not enough")
+        }
         Some("strings") if name.contains('/') => {
             // Apple's tools write UTF-16; our own check is for the common mistake, Latin-1.
             let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
@@ -172,8 +176,14 @@ fn check_file(name: &str, bytes: &[u8], faults: &mut Faults) {
                 faults.add(name, "bytes that are not UTF-8", "is UTF-8, or UTF-16 with a byte order mark");
             }
         }
-        Some("strings") => faults.add(name, "it at the top", "belongs into a language folder, for example en.lproj/pass.strings"),
+        Some("strings") => {
+            faults.add(name, "it at the top", "belongs into a language folder, for example en.lproj/pass.strings")
+        }
         Some("json") if name == "personalization.json" => {}
-        _ => faults.add(name, "a file that no pass has", "a template has pass.json, PNG images, XX.lproj/pass.strings and personalization.json"),
+        _ => faults.add(
+            name,
+            "a file that no pass has",
+            "a template has pass.json, PNG images, XX.lproj/pass.strings and personalization.json",
+        ),
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::Migrator;
-use sqlx::{Any, AnyPool, Connection, Executor, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Transaction};
 
 pub use dialect::Dialect;
 pub use error::StorageError;
@@ -58,15 +58,15 @@ impl Database {
                     Ok(())
                 })
             })
-            .connect_lazy_with(options);
-        // One direct attempt first: its error says what is wrong, where the pool's only says that time ran out.
-        let mut first = match tokio::time::timeout(PATIENCE, pool.acquire()).await {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return Err(fault(explain(url, error).await)),
-            Err(_) => return Err(fault("no answer within 10 seconds".to_owned())),
-        };
-        first.ping().await.map_err(|error| fault(error.to_string()))?;
-        drop(first);
+            ;
+        // One direct connection first: its error says what is wrong at once, where the pool would retry until its
+        // patience ends and then say only that time ran out.
+        match tokio::time::timeout(PATIENCE, AnyConnection::connect_with(&options)).await {
+            Ok(Ok(connection)) => connection.close().await.map_err(|error| fault(error.to_string()))?,
+            Ok(Err(error)) => return Err(fault(error.to_string())),
+            Err(_) => return Err(fault(format!("no answer within {PATIENCE:?}"))),
+        }
+        let pool = pool.connect_lazy_with(options);
         let steps = match dialect {
             Dialect::Sqlite => &SQLITE_STEPS,
             Dialect::Postgres => &POSTGRES_STEPS,
@@ -157,18 +157,6 @@ fn prepare(url: &str, dialect: Dialect) -> Result<String, String> {
             .map_err(|error| format!("the folder {} cannot be made: {error}", folder.display()))?;
     }
     Ok(if file.contains('?') { url.to_owned() } else { format!("{url}?mode=rwc") })
-}
-
-/// The pool reports a time-out where the server refused at once; ask it directly for the real reason.
-async fn explain(url: &str, error: sqlx::Error) -> String {
-    if !matches!(error, sqlx::Error::PoolTimedOut) {
-        return error.to_string();
-    }
-    let attempt = tokio::time::timeout(Duration::from_secs(2), sqlx::AnyConnection::connect(url)).await;
-    match attempt {
-        Ok(Err(cause)) => cause.to_string(),
-        _ => "no answer within 10 seconds".to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,9 @@ pub const CONTACT_LIST: &str = "contact_list";
 /// `USER_contact_error`: what this user asked for about contacts could not be done, and why.
 pub const CONTACT_ERROR: &str = "contact_error";
 
+/// `USER_push_token_error`: the push token could not be registered or taken back, and why.
+pub const PUSH_TOKEN_ERROR: &str = "push_token_error";
+
 /// [`UserUnacked`](crate::events::UserUnacked) events of the broker.
 pub const EVENT_UNACKED: &str = "$tidings/events/unacked";
 /// [`DeviceReturned`](crate::events::DeviceReturned) events of the broker.

@@ -61,8 +61,10 @@ fn openssl_verifies_the_package_and_the_manifest_names_every_file() {
         std::fs::write(path, bytes).unwrap();
         assert_eq!(*method == zip::CompressionMethod::Stored, name.ends_with(".png"), "{name}");
     }
-    let manifest: Map<String, Value> = serde_json::from_slice(&std::fs::read(folder.path().join("manifest.json")).unwrap()).unwrap();
-    let named: Vec<_> = files.iter().filter(|(name, ..)| !["manifest.json", "signature"].contains(&name.as_str())).collect();
+    let manifest: Map<String, Value> =
+        serde_json::from_slice(&std::fs::read(folder.path().join("manifest.json")).unwrap()).unwrap();
+    let named: Vec<_> =
+        files.iter().filter(|(name, ..)| !["manifest.json", "signature"].contains(&name.as_str())).collect();
     assert_eq!(manifest.len(), named.len());
     for (name, bytes, _) in named {
         assert_eq!(manifest[name], Value::String(sha1_hex(bytes)), "{name}");
@@ -70,7 +72,19 @@ fn openssl_verifies_the_package_and_the_manifest_names_every_file() {
     let verify = |manifest: &str, root: &std::path::Path| {
         Command::new("openssl")
             .current_dir(folder.path())
-            .args(["cms", "-verify", "-inform", "DER", "-in", "signature", "-content", manifest, "-purpose", "any", "-binary"])
+            .args([
+                "cms",
+                "-verify",
+                "-inform",
+                "DER",
+                "-in",
+                "signature",
+                "-content",
+                manifest,
+                "-purpose",
+                "any",
+                "-binary",
+            ])
             .args(["-attime", &(NOW / 1000).to_string(), "-out", "verified", "-CAfile"])
             .arg(root)
             .output()
@@ -89,7 +103,9 @@ fn openssl_verifies_the_package_and_the_manifest_names_every_file() {
         .output()
         .unwrap();
     let printed = String::from_utf8_lossy(&printed.stdout);
-    for part in ["signingTime", "messageDigest", "contentType", "sha256", "rsaEncryption", "Worldwide Developer Relations"] {
+    for part in
+        ["signingTime", "messageDigest", "contentType", "sha256", "rsaEncryption", "Worldwide Developer Relations"]
+    {
         assert!(printed.contains(part), "{part} in {printed}");
     }
     assert!(printed.contains("eContent: <ABSENT>"), "detached");
@@ -106,13 +122,20 @@ fn the_same_pass_is_the_same_bytes_and_key_order_is_kept() {
     assert_eq!(render(&one, "1"), render(&other_order, "1"));
     let text = String::from_utf8(render(&one, "1")).unwrap();
     let at = |key: &str| text.find(&format!("\"{key}\":")).unwrap();
-    assert!(at("formatVersion") < at("organizationName") && at("organizationName") < at("storeCard") && at("storeCard") < at("sharingProhibited"));
-    let print = |fields: &Map<String, Value>, serial: &str| builder.fingerprint(&template, PassContent { serial, fields, user_info: None }).unwrap();
+    assert!(
+        at("formatVersion") < at("organizationName")
+            && at("organizationName") < at("storeCard")
+            && at("storeCard") < at("sharingProhibited")
+    );
+    let print = |fields: &Map<String, Value>, serial: &str| {
+        builder.fingerprint(&template, PassContent { serial, fields, user_info: None }).unwrap()
+    };
     assert_eq!(print(&one, "1"), print(&other_order, "1"));
     assert_ne!(print(&one, "1"), print(&one, "2"));
     assert_ne!(print(&one, "1"), print(&fields(json!({"points": 8, "name": "Ada"})), "1"));
     let user_info = json!({"a": 1});
-    let with = builder.fingerprint(&template, PassContent { serial: "1", fields: &one, user_info: Some(&user_info) }).unwrap();
+    let with =
+        builder.fingerprint(&template, PassContent { serial: "1", fields: &one, user_info: Some(&user_info) }).unwrap();
     assert_ne!(with, print(&one, "1"));
 }
 
@@ -140,7 +163,10 @@ fn unknown_keys_are_kept_and_a_wrong_field_is_named() {
     let error = render(json!({"points": 1, "name": "Ada", "colour": "blue"})).unwrap_err();
     assert!(error.starts_with("backgroundColor: found \"blue\""), "{error}");
     let error = render(json!({"points": [1], "name": "{{x}}", "colour": "{{x}}"})).unwrap_err();
-    assert!(error.contains("primaryFields[0].value") && error.contains("backgroundColor"), "a field cannot smuggle a placeholder in: {error}");
+    assert!(
+        error.contains("primaryFields[0].value") && error.contains("backgroundColor"),
+        "a field cannot smuggle a placeholder in: {error}"
+    );
 }
 
 #[test]
@@ -159,7 +185,9 @@ fn a_template_with_faults_names_them_all() {
     let Made { builder, .. } = made();
     let mut files = example_files();
     let (_, pass) = files.iter_mut().find(|(name, _)| name == "pass.json").unwrap();
-    *pass = br#"{"passTypeIdentifier":"pass.other","description":"d","backgroundColor":"red","coupon":{},"generic":{}}"#.to_vec();
+    *pass =
+        br#"{"passTypeIdentifier":"pass.other","description":"d","backgroundColor":"red","coupon":{},"generic":{}}"#
+            .to_vec();
     let faults = Template::from_files("wrong", files).unwrap().check_for(builder.issuer()).unwrap_err();
     let keys: Vec<_> = faults.list().iter().map(|fault| fault.key.as_str()).collect();
     assert_eq!(keys, ["passTypeIdentifier", "organizationName", "backgroundColor", "style"]);

@@ -36,8 +36,16 @@ fn the_development_certificate_passes_every_check_and_openssl_agrees_with_its_ch
     assert_eq!(identity.expires_soon(NOW), None);
     let text = |path: &Path| path.to_str().unwrap().to_owned();
     let verified = openssl(&[
-        "verify", "-attime", &(NOW / 1000).to_string(), "-purpose", "sslclient",
-        "-CAfile", &text(&paths.root), "-untrusted", &text(&paths.intermediate), &text(&paths.certificate),
+        "verify",
+        "-attime",
+        &(NOW / 1000).to_string(),
+        "-purpose",
+        "sslclient",
+        "-CAfile",
+        &text(&paths.root),
+        "-untrusted",
+        &text(&paths.intermediate),
+        &text(&paths.certificate),
     ]);
     assert!(verified.ends_with("OK\n"), "{verified}");
     let subject = openssl(&["x509", "-in", &text(&paths.certificate), "-noout", "-subject", "-nameopt", "RFC2253"]);
@@ -95,7 +103,10 @@ fn each_check_says_what_it_found_and_what_to_do() {
     let wrong_chain = pem(&paths.certificate, &paths.key, Some(&other.paths.intermediate));
     assert_eq!(failed(&wrong_chain, PASS_TYPE, TEAM, NOW).checks(), ["chain complete"]);
     assert_eq!(failed(&pem(&paths.key, &paths.key, None), PASS_TYPE, TEAM, NOW).checks(), ["certificate"]);
-    assert_eq!(failed(&pem(&paths.certificate, Path::new("/nowhere.key"), None), PASS_TYPE, TEAM, NOW).checks(), ["readable"]);
+    assert_eq!(
+        failed(&pem(&paths.certificate, Path::new("/nowhere.key"), None), PASS_TYPE, TEAM, NOW).checks(),
+        ["readable"]
+    );
 }
 
 #[test]

@@ -19,7 +19,11 @@ impl Check {
                 Value::Object(barcode) => {
                     self.barcode("barcode", barcode);
                     if barcode.get("format").and_then(Value::as_str) == Some("PKBarcodeFormatCode128") {
-                        self.add("barcode.format", barcode.get("format"), "Code 128 is allowed in the array `barcodes` only");
+                        self.add(
+                            "barcode.format",
+                            barcode.get("format"),
+                            "Code 128 is allowed in the array `barcodes` only",
+                        );
                     }
                 }
                 other => self.add("barcode", Some(other), "must be an object; new passes use the array `barcodes`"),
@@ -55,15 +59,24 @@ impl Check {
             self.add(&join(place, "message"), message, "is required: a text that is not empty");
         }
         if !encoding.and_then(Value::as_str).is_some_and(|text| !text.is_empty()) {
-            self.add(&join(place, "messageEncoding"), encoding, "is required: an IANA character set, usually iso-8859-1");
+            self.add(
+                &join(place, "messageEncoding"),
+                encoding,
+                "is required: an IANA character set, usually iso-8859-1",
+            );
         }
         if let (Some(text), Some(encoding)) = (message.and_then(Value::as_str), encoding.and_then(Value::as_str))
             && encoding.eq_ignore_ascii_case("iso-8859-1")
             && text.chars().any(|c| u32::from(c) > 0xff)
         {
-            self.add(&join(place, "message"), message, "has characters that iso-8859-1 cannot write; use messageEncoding utf-8");
+            self.add(
+                &join(place, "message"),
+                message,
+                "has characters that iso-8859-1 cannot write; use messageEncoding utf-8",
+            );
         }
-        if let (Some("PKBarcodeFormatEAN13"), Some(text)) = (format.and_then(Value::as_str), message.and_then(Value::as_str))
+        if let (Some("PKBarcodeFormatEAN13"), Some(text)) =
+            (format.and_then(Value::as_str), message.and_then(Value::as_str))
             && !message.is_some_and(is_open)
             && !is_ean13(text)
         {

@@ -74,7 +74,11 @@ impl Check {
         }
         let numeric = field.contains_key("numberStyle") || field.contains_key("currencyCode");
         if numeric && !open && !value.is_some_and(Value::is_number) {
-            self.add(&join(place, "value"), value, "must be a number, since the field has a numberStyle or a currencyCode");
+            self.add(
+                &join(place, "value"),
+                value,
+                "must be a number, since the field has a numberStyle or a currencyCode",
+            );
         }
         if field.contains_key("numberStyle") && field.contains_key("currencyCode") {
             self.add(&join(place, "currencyCode"), field.get("currencyCode"), "cannot stand beside numberStyle");
@@ -83,7 +87,11 @@ impl Check {
         if let Some(detectors) = field.get("dataDetectorTypes")
             && !detectors.as_array().is_some_and(|items| items.iter().all(|item| one_of(item, &DETECTORS)))
         {
-            self.add(&join(place, "dataDetectorTypes"), Some(detectors), &format!("is an array of {}", DETECTORS.join(", ")));
+            self.add(
+                &join(place, "dataDetectorTypes"),
+                Some(detectors),
+                &format!("is an array of {}", DETECTORS.join(", ")),
+            );
         }
         for name in ["label", "changeMessage"] {
             if let Some(found) = field.get(name)

@@ -15,8 +15,7 @@ use super::placeholder;
 /// The kinds of pass; a pass has exactly one.
 pub const STYLES: [&str; 5] = ["boardingPass", "coupon", "eventTicket", "generic", "storeCard"];
 
-const REQUIRED: [&str; 5] =
-    ["description", "organizationName", "passTypeIdentifier", "serialNumber", "teamIdentifier"];
+const REQUIRED: [&str; 5] = ["description", "organizationName", "passTypeIdentifier", "serialNumber", "teamIdentifier"];
 const COLOURS: [&str; 4] = ["backgroundColor", "foregroundColor", "labelColor", "footerBackgroundColor"];
 const FLAGS: [&str; 3] = ["voided", "sharingProhibited", "suppressStripShine"];
 
@@ -115,7 +114,8 @@ impl Check {
             (Some(url), Some(token)) => {
                 let allow_http = self.rules.allow_http;
                 let fits = |url: &str| {
-                    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://").filter(|_| allow_http));
+                    let host =
+                        url.strip_prefix("https://").or_else(|| url.strip_prefix("http://").filter(|_| allow_http));
                     host.is_some_and(|host| !host.is_empty() && !host.starts_with('/') && !url.ends_with('/'))
                 };
                 if !url.as_str().is_some_and(|url| placeholder::is_template(url) || fits(url)) {
@@ -124,7 +124,11 @@ impl Check {
                 if !token.as_str().is_some_and(|token| token.len() >= 16) {
                     // The token itself is a secret: its length says enough.
                     let length = token.as_str().map_or(0, str::len);
-                    self.faults.add("authenticationToken", format!("{length} characters"), "has at least 16 characters");
+                    self.faults.add(
+                        "authenticationToken",
+                        format!("{length} characters"),
+                        "has at least 16 characters",
+                    );
                 }
             }
         }
@@ -146,13 +150,19 @@ impl Check {
             for (name, limit) in [("latitude", 90.0), ("longitude", 180.0)] {
                 let fits = |value: &Value| value.as_f64().is_some_and(|degrees| degrees.abs() <= limit);
                 if !place.get(name).is_some_and(|value| is_open(value) || fits(value)) {
-                    self.add(&placeholder::join(&key, name), place.get(name), &format!("is a number from -{limit} to {limit}"));
+                    self.add(
+                        &placeholder::join(&key, name),
+                        place.get(name),
+                        &format!("is a number from -{limit} to {limit}"),
+                    );
                 }
             }
         }
         for (key, beacon) in self.objects(pass, "beacons", Some(10)) {
             let uuid = beacon.get("proximityUUID");
-            if !uuid.is_some_and(|value| is_open(value) || value.as_str().is_some_and(|text| uuid::Uuid::try_parse(text).is_ok())) {
+            if !uuid.is_some_and(|value| {
+                is_open(value) || value.as_str().is_some_and(|text| uuid::Uuid::try_parse(text).is_ok())
+            }) {
                 self.add(&placeholder::join(&key, "proximityUUID"), uuid, "is required: a UUID");
             }
             for name in ["major", "minor"] {
@@ -171,11 +181,18 @@ impl Check {
         let Some(nfc) = nfc.as_object() else {
             return self.add("nfc", Some(nfc), "must be an object with `message` and `encryptionPublicKey`");
         };
-        if !nfc.get("message").is_some_and(|value| is_open(value) || value.as_str().is_some_and(|text| (1..=64).contains(&text.len()))) {
+        if !nfc
+            .get("message")
+            .is_some_and(|value| is_open(value) || value.as_str().is_some_and(|text| (1..=64).contains(&text.len())))
+        {
             self.add("nfc.message", nfc.get("message"), "is required: 1 to 64 bytes of text");
         }
         if !nfc.get("encryptionPublicKey").is_some_and(|value| value.as_str().is_some_and(|text| !text.is_empty())) {
-            self.add("nfc.encryptionPublicKey", nfc.get("encryptionPublicKey"), "is required: the terminal's public key, Base64 of a compressed P-256 X.509 key");
+            self.add(
+                "nfc.encryptionPublicKey",
+                nfc.get("encryptionPublicKey"),
+                "is required: the terminal's public key, Base64 of a compressed P-256 X.509 key",
+            );
         }
     }
 
@@ -191,7 +208,12 @@ impl Check {
     }
 
     /// The objects of an array under `key`, with their places; anything else in it is noted.
-    fn objects(&mut self, object: &Map<String, Value>, key: &str, most: Option<usize>) -> Vec<(String, Map<String, Value>)> {
+    fn objects(
+        &mut self,
+        object: &Map<String, Value>,
+        key: &str,
+        most: Option<usize>,
+    ) -> Vec<(String, Map<String, Value>)> {
         let Some(found) = object.get(key) else { return Vec::new() };
         let Value::Array(items) = found else {
             if !is_open(found) {
@@ -200,7 +222,11 @@ impl Check {
             return Vec::new();
         };
         if most.is_some_and(|most| items.len() > most) {
-            self.faults.add(key, format!("{} entries", items.len()), format!("has at most {} entries", most.unwrap_or_default()));
+            self.faults.add(
+                key,
+                format!("{} entries", items.len()),
+                format!("has at most {} entries", most.unwrap_or_default()),
+            );
         }
         let mut objects = Vec::new();
         for (index, item) in items.iter().enumerate() {

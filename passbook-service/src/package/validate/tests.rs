@@ -51,10 +51,26 @@ fn each_rule_names_its_key() {
             json!({"backFields": [{"key": "x", "value": "1"}], "headerFields": [{"key": "x", "value": "1"}]}),
             "storeCard.backFields[0].key",
         ),
-        ("storeCard", json!({"backFields": [{"key": "x", "value": "1", "dateStyle": "PKDateStyleShort"}]}), "storeCard.backFields[0].value"),
-        ("storeCard", json!({"backFields": [{"key": "x", "value": "1", "currencyCode": "EUR"}]}), "storeCard.backFields[0].value"),
-        ("storeCard", json!({"backFields": [{"key": "x", "value": 1, "currencyCode": "eur"}]}), "storeCard.backFields[0].currencyCode"),
-        ("storeCard", json!({"backFields": [{"key": "x", "value": "1", "textAlignment": "left"}]}), "storeCard.backFields[0].textAlignment"),
+        (
+            "storeCard",
+            json!({"backFields": [{"key": "x", "value": "1", "dateStyle": "PKDateStyleShort"}]}),
+            "storeCard.backFields[0].value",
+        ),
+        (
+            "storeCard",
+            json!({"backFields": [{"key": "x", "value": "1", "currencyCode": "EUR"}]}),
+            "storeCard.backFields[0].value",
+        ),
+        (
+            "storeCard",
+            json!({"backFields": [{"key": "x", "value": 1, "currencyCode": "eur"}]}),
+            "storeCard.backFields[0].currencyCode",
+        ),
+        (
+            "storeCard",
+            json!({"backFields": [{"key": "x", "value": "1", "textAlignment": "left"}]}),
+            "storeCard.backFields[0].textAlignment",
+        ),
         ("webServiceURL", json!("http://wallet.example.org"), "webServiceURL"),
         ("webServiceURL", json!("https://wallet.example.org/"), "webServiceURL"),
         ("webServiceURL", json!("https:///x"), "webServiceURL"),
@@ -63,11 +79,27 @@ fn each_rule_names_its_key() {
         ("locations", json!([{"latitude": 91, "longitude": 0}]), "locations[0].latitude"),
         ("beacons", json!([{"proximityUUID": "x"}]), "beacons[0].proximityUUID"),
         ("barcodes", json!([{"format": "QR", "message": "1", "messageEncoding": "iso-8859-1"}]), "barcodes[0].format"),
-        ("barcodes", json!([{"format": "PKBarcodeFormatQR", "message": "", "messageEncoding": "iso-8859-1"}]), "barcodes[0].message"),
-        ("barcodes", json!([{"format": "PKBarcodeFormatQR", "message": "€", "messageEncoding": "iso-8859-1"}]), "barcodes[0].message"),
+        (
+            "barcodes",
+            json!([{"format": "PKBarcodeFormatQR", "message": "", "messageEncoding": "iso-8859-1"}]),
+            "barcodes[0].message",
+        ),
+        (
+            "barcodes",
+            json!([{"format": "PKBarcodeFormatQR", "message": "€", "messageEncoding": "iso-8859-1"}]),
+            "barcodes[0].message",
+        ),
         ("barcodes", json!([{"format": "PKBarcodeFormatQR", "message": "1"}]), "barcodes[0].messageEncoding"),
-        ("barcodes", json!([{"format": "PKBarcodeFormatEAN13", "message": "4006381333931", "messageEncoding": "iso-8859-1"}]), "barcodes"),
-        ("barcode", json!({"format": "PKBarcodeFormatCode128", "message": "1", "messageEncoding": "iso-8859-1"}), "barcode.format"),
+        (
+            "barcodes",
+            json!([{"format": "PKBarcodeFormatEAN13", "message": "4006381333931", "messageEncoding": "iso-8859-1"}]),
+            "barcodes",
+        ),
+        (
+            "barcode",
+            json!({"format": "PKBarcodeFormatCode128", "message": "1", "messageEncoding": "iso-8859-1"}),
+            "barcode.format",
+        ),
         ("nfc", json!({"message": "x"}), "nfc.encryptionPublicKey"),
         ("groupingIdentifier", json!("x"), "groupingIdentifier"),
         ("appLaunchURL", json!("app://"), "appLaunchURL"),
@@ -105,8 +137,12 @@ fn a_new_format_with_a_fallback_is_fine() {
     let barcode = |format: &str| json!({"format": format, "message": "4006381333931", "messageEncoding": "iso-8859-1"});
     let formats = json!([barcode("PKBarcodeFormatEAN13"), barcode("PKBarcodeFormatQR")]);
     assert!(faults(|pass| pass["barcodes"] = formats).is_empty());
-    let wrong_digit = json!({"format": "PKBarcodeFormatEAN13", "message": "4006381333932", "messageEncoding": "iso-8859-1"});
-    assert_eq!(faults(|pass| pass["barcodes"] = json!([wrong_digit, barcode("PKBarcodeFormatQR")])), ["barcodes[0].message"]);
+    let wrong_digit =
+        json!({"format": "PKBarcodeFormatEAN13", "message": "4006381333932", "messageEncoding": "iso-8859-1"});
+    assert_eq!(
+        faults(|pass| pass["barcodes"] = json!([wrong_digit, barcode("PKBarcodeFormatQR")])),
+        ["barcodes[0].message"]
+    );
 }
 
 #[test]

@@ -22,7 +22,8 @@ pub(super) fn is_date(text: &str) -> bool {
     let Some(rest) = shape.strip_prefix("0000-00-00T00:00") else { return false };
     let rest = rest.strip_prefix(":00").unwrap_or(rest);
     let rest = rest.strip_prefix('.').map_or(rest, |rest| rest.trim_start_matches('0'));
-    matches!(rest, "Z" | "+00:00" | "-00:00" | "+0000" | "-0000") && OffsetDateTime::parse(&with_colon(text), &Iso8601::PARSING).is_ok()
+    matches!(rest, "Z" | "+00:00" | "-00:00" | "+0000" | "-0000")
+        && OffsetDateTime::parse(&with_colon(text), &Iso8601::PARSING).is_ok()
 }
 
 /// `+0200` as `+02:00`: both are used, the parser wants one style throughout.
@@ -43,17 +44,38 @@ mod tests {
         for good in ["rgb(0,0,0)", "rgb(255, 10, 110)", " rgb( 1 , 2 , 3 ) "] {
             assert!(is_colour(good), "{good}");
         }
-        for bad in ["", "#ff0000", "rgb(256,0,0)", "rgb(1,2)", "rgb(-1,2,3)", "rgb(+1,2,3)", "rgb(1,2,3", "rgba(1,2,3,4)", "rgb(,,)"] {
+        for bad in [
+            "",
+            "#ff0000",
+            "rgb(256,0,0)",
+            "rgb(1,2)",
+            "rgb(-1,2,3)",
+            "rgb(+1,2,3)",
+            "rgb(1,2,3",
+            "rgba(1,2,3,4)",
+            "rgb(,,)",
+        ] {
             assert!(!is_colour(bad), "{bad}");
         }
     }
 
     #[test]
     fn dates() {
-        for good in ["2026-04-30T18:05Z", "2026-04-30T18:05+02:00", "2026-04-30T18:05:09-0800", "2026-02-28T23:59:59.123Z"] {
+        for good in
+            ["2026-04-30T18:05Z", "2026-04-30T18:05+02:00", "2026-04-30T18:05:09-0800", "2026-02-28T23:59:59.123Z"]
+        {
             assert!(is_date(good), "{good}");
         }
-        for bad in ["", "2026-04-30", "2026-04-30T18:05", "30.04.2026", "2026-13-30T18:05Z", "2026-02-30T18:05Z", "2026-04-30 18:05Z", "1777572300"] {
+        for bad in [
+            "",
+            "2026-04-30",
+            "2026-04-30T18:05",
+            "30.04.2026",
+            "2026-13-30T18:05Z",
+            "2026-02-30T18:05Z",
+            "2026-04-30 18:05Z",
+            "1777572300",
+        ] {
             assert!(!is_date(bad), "{bad}");
         }
     }

@@ -1,0 +1,102 @@
+//! What this service counts, under `tidings_wallet_`.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PushLabels {
+    outcome: Outcome,
+}
+
+/// What became of an attempt to push.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+pub enum Outcome {
+    /// The gateway has it.
+    Sent,
+    /// It will never be sent.
+    Dropped,
+    /// It is tried again.
+    Retried,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CauseLabels {
+    cause: String,
+}
+
+/// Counters and gauges. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    requests: Family<RequestLabels, Counter>,
+    pushes: Family<PushLabels, Counter>,
+    device_logs: Family<CauseLabels, Counter>,
+    /// Passes that were made.
+    pub passes_created: Counter,
+    /// Changes that were committed.
+    pub changes: Counter,
+    /// Updates that changed nothing.
+    pub no_ops: Counter,
+    /// Packages that were built and signed.
+    pub packages: Counter,
+    /// Imported token hashes that were replaced by SHA-384.
+    pub token_uplifts: Counter,
+    /// Requests for a pass type that the certificate does not sign.
+    pub foreign_pass_types: Counter,
+    /// The greatest tag that this process gave.
+    pub last_tag: Gauge,
+    /// Seconds until the signing certificate ends, when the process started.
+    pub certificate_expires: Gauge,
+}
+
+impl Metrics {
+    /// Registers everything.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let registry = registry.sub_registry_with_prefix("tidings_wallet");
+        registry.register("requests", "Requests by route and status", metrics.requests.clone());
+        registry.register("pushes", "Attempts to hand a push to the push-gateway", metrics.pushes.clone());
+        registry.register("device_log_lines", "Lines that devices reported, by cause", metrics.device_logs.clone());
+        registry.register("passes_created", "Passes made", metrics.passes_created.clone());
+        registry.register("changes", "Changes committed", metrics.changes.clone());
+        registry.register("no_op_updates", "Updates that changed nothing", metrics.no_ops.clone());
+        registry.register("packages", "Packages built and signed", metrics.packages.clone());
+        registry.register("token_uplifts", "Imported token hashes replaced by SHA-384", metrics.token_uplifts.clone());
+        registry.register(
+            "foreign_pass_types",
+            "Requests for a pass type that the certificate does not sign",
+            metrics.foreign_pass_types.clone(),
+        );
+        registry.register("last_tag", "Greatest tag given by this process", metrics.last_tag.clone());
+        registry.register(
+            "certificate_expires_seconds",
+            "Seconds until the signing certificate ends, at the start",
+            metrics.certificate_expires.clone(),
+        );
+        metrics
+    }
+
+    /// Counts a request.
+    pub fn request(&self, route: &str, status: u16) {
+        self.requests.get_or_create(&RequestLabels { route: route.to_owned(), status }).inc();
+    }
+
+    /// Counts a push.
+    pub fn push(&self, outcome: Outcome) {
+        self.pushes.get_or_create(&PushLabels { outcome }).inc();
+    }
+
+    /// Counts lines of a device's log.
+    pub fn device_log(&self, cause: &str, lines: u64) {
+        self.device_logs.get_or_create(&CauseLabels { cause: cause.to_owned() }).inc_by(lines);
+    }
+}

@@ -1,0 +1,196 @@
+//! Putting the service together and running it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tidings_shared::clock::Clock;
+use tidings_shared::health::Health;
+use tidings_shared::http::{client, operations_router, serve};
+use tidings_shared::lifecycle::Shutdown;
+use tidings_shared::service::bind;
+use tidings_shared::storage::Database;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::diagnose::Recorder;
+use crate::metrics::Metrics;
+use crate::package::development::DevelopmentCertificates;
+use crate::package::{Builder, Issuer, Rules, SigningIdentity};
+use crate::store::Store;
+use crate::token::{TokenMaker, random_hex};
+use crate::update::pusher::Pusher;
+use crate::update::sequencer::Sequencer;
+use crate::update::{Passes, sweep};
+use crate::web::{Door, Service, router};
+
+/// How often the database is asked whether it is still there.
+const PING: Duration = Duration::from_secs(5);
+
+/// The sockets that the service listens on.
+pub struct Listeners {
+    /// HTTP: Apple's routes, the API, health and metrics.
+    pub http: TcpListener,
+}
+
+impl Listeners {
+    /// Binds what the configuration says.
+    ///
+    /// # Errors
+    /// Names the address, the setting and what to do.
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self { http: bind(config.listen, "wallet.listen").await? })
+    }
+}
+
+/// Runs the service until the shutdown begins.
+///
+/// # Errors
+/// What keeps it from starting: a certificate that fails a check, a template that breaks a rule, a file that cannot be
+/// read. A database or a push-gateway that is away does not: `/readyz` says so, and it is tried again.
+pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock: Clock) -> anyhow::Result<()> {
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let health = Health::default();
+    let database_health = health.register("database");
+    let gateway_health = health.register("push-gateway");
+
+    let port = listeners.http.local_addr()?.port();
+    let builder = Arc::new(builder(&config, port, &clock, &metrics)?);
+    let catalog = Catalog::load(config.templates.as_deref(), builder.issuer())?;
+    let tokens = TokenMaker::new(&config.tokens, &config.data)?;
+    let http_client = client(config.gateway_ca.as_deref())?;
+    if config.service_keys.is_empty() {
+        tracing::warn!("keys.service is empty: the API refuses every call, and the push-gateway will refuse pushes");
+    }
+
+    let door = Door::default();
+    let routes = operations_router(health, Arc::new(registry)).merge(router(door.clone(), metrics.clone()));
+    let server = tokio::spawn(serve(listeners.http, routes, shutdown.clone()));
+    // Requests that are still answered after the shutdown began may wait for a tag: these tasks end after the server.
+    let after = Shutdown::new();
+    let mut tasks = JoinSet::new();
+    if let Some(database) =
+        Database::connect_patiently(&config.database, config.database_connections, &database_health, &shutdown).await
+    {
+        let store = Store::new(database.clone());
+        if let Some(()) = start_clock(&store, &database_health, &shutdown).await {
+            let (mut sequencer, waiter) =
+                Sequencer::new(store.clone(), clock.clone(), metrics.clone(), config.tag_wait);
+            sequencer.interval = config.sequencer_interval;
+            sequencer.batch = config.sequencer_batch;
+            sequencer.push_interval_ms = config.push_interval_ms;
+            let pusher = Pusher {
+                store: store.clone(),
+                clock: clock.clone(),
+                metrics: metrics.clone(),
+                client: http_client,
+                gateway_url: config.gateway_url.clone(),
+                keys: config.service_keys.clone(),
+                interval_ms: config.push_interval_ms,
+                health: gateway_health,
+                wake: sequencer.pushes.clone(),
+            };
+            let recorder = Recorder::new(store.clone(), clock.clone(), metrics.clone());
+            let public_url = builder.issuer().web_service_url.clone();
+            let passes = Passes::new(store.clone(), builder, catalog, tokens, waiter, metrics.clone(), clock.clone());
+            let service = Arc::new(Service {
+                store: store.clone(),
+                passes,
+                recorder: recorder.clone(),
+                keys: config.service_keys,
+                public_url,
+                clock,
+                metrics,
+            });
+            door.open(service.clone());
+            tasks.spawn(sequencer.run(after.clone()));
+            tasks.spawn(pusher.run(after.clone()));
+            tasks.spawn(recorder.run(after.clone()));
+            tasks.spawn({
+                let (store, after) = (store.clone(), after.clone());
+                async move { sweep(&service.passes, &store, &after).await }
+            });
+            tasks.spawn(watch_database(store, database_health, after.clone()));
+        }
+        let served = server.await;
+        after.begin();
+        while tasks.join_next().await.is_some() {}
+        database.close().await;
+        served??;
+    } else {
+        server.await??;
+    }
+    Ok(())
+}
+
+fn builder(config: &Config, port: u16, clock: &Clock, metrics: &Metrics) -> anyhow::Result<Builder> {
+    let now_ms = clock.now_ms();
+    let development = config.signing.is_none();
+    let files = match &config.signing {
+        Some(files) => files.clone(),
+        None => {
+            let made = DevelopmentCertificates::load_or_create(&config.data, &config.pass_type, &config.team, now_ms)?;
+            tracing::warn!(root = %made.root.display(), "passes are signed with a development certificate: no phone accepts them. Set wallet.signing.* for real ones");
+            made.files()
+        }
+    };
+    let identity = SigningIdentity::load(&files, &config.pass_type, &config.team, now_ms)?;
+    metrics.certificate_expires.set((identity.expires_at_ms() - now_ms) / 1000);
+    match identity.expires_soon(now_ms) {
+        Some(days) => tracing::warn!(
+            days,
+            certificate = identity.name(),
+            "the signing certificate or its intermediate ends soon: renew it in the developer account"
+        ),
+        None => tracing::info!(certificate = identity.name(), "signing certificate loaded"),
+    }
+    let web_service_url = config.public_url.clone().unwrap_or_else(|| format!("http://localhost:{port}"));
+    let allow_http = config.allow_http || (development && config.public_url.is_none());
+    let issuer = Issuer {
+        pass_type: config.pass_type.clone(),
+        team: config.team.clone(),
+        web_service_url,
+        rules: Rules { allow_http },
+    };
+    Ok(Builder::new(issuer, identity))
+}
+
+/// Makes sure that the database has its clock; `None` when the shutdown came first.
+async fn start_clock(store: &Store, health: &tidings_shared::health::Dependency, shutdown: &Shutdown) -> Option<()> {
+    loop {
+        let attempt = match random_hex::<4>() {
+            Ok(epoch) => store.start_clock(&epoch).await.map_err(anyhow::Error::new),
+            Err(error) => Err(error),
+        };
+        match attempt {
+            Ok(_) => {
+                health.ready();
+                return Some(());
+            }
+            Err(error) => {
+                tracing::error!(%error, "the database does not take the service's first row; trying again");
+                health.missing(error.to_string());
+            }
+        }
+        tokio::select! {
+            () = shutdown.wait() => return None,
+            () = tokio::time::sleep(PING) => {}
+        }
+    }
+}
+
+async fn watch_database(store: Store, health: tidings_shared::health::Dependency, shutdown: Shutdown) {
+    loop {
+        tokio::select! {
+            () = shutdown.wait() => return,
+            () = tokio::time::sleep(PING) => {}
+        }
+        match store.ping().await {
+            Ok(()) => health.ready(),
+            Err(error) => health.missing(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Everything that is kept in the database, and the only SQL of this service. One text per query for SQLite and
+//! PostgreSQL.
+
+mod changes;
+mod diagnoses;
+mod passes;
+mod pushes;
+mod registrations;
+
+use sqlx::{Any, Transaction};
+use tidings_shared::storage::{Database, StorageError};
+
+pub use changes::{Batch, Clocks};
+pub use diagnoses::Diagnosis;
+pub use passes::{NewPass, PassRow, PassUpdate, Stored};
+pub use pushes::{DuePush, PushResult};
+pub use registrations::{Listing, Registered};
+
+/// A pass's name: its type and serial number.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PassId {
+    /// Pass type identifier.
+    pub pass_type: String,
+    /// Serial number.
+    pub serial: String,
+}
+
+/// The service's tables. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    database: Database,
+}
+
+impl Store {
+    /// The tables of a migrated database.
+    #[must_use]
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// What it said.
+    pub async fn ping(&self) -> Result<(), StorageError> {
+        self.database.ping().await
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, Any>, StorageError> {
+        self.database.begin().await
+    }
+}

@@ -1,0 +1,187 @@
+//! Which device has which pass, and the device's push token.
+
+use sqlx::Row;
+use tidings_shared::storage::StorageError;
+
+use super::{PassId, Store};
+
+/// How often `last_list_at` is written for a device that asks all the time.
+const LIST_NOTE_MS: i64 = 60_000;
+
+/// What became of a registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registered {
+    /// The device has this pass now.
+    New,
+    /// It had it before; the push token was brought up to date.
+    Known,
+    /// The pass was deleted meanwhile.
+    Gone,
+}
+
+/// A serial number and the tag of its latest change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Serial number.
+    pub serial: String,
+    /// 0 when it was never changed.
+    pub tag: i64,
+}
+
+impl Store {
+    /// Registers a device for a pass. The push token is the device's: every registration of it follows.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn register(
+        &self,
+        device: &str,
+        id: &PassId,
+        push_token: &str,
+        now_ms: i64,
+    ) -> Result<Registered, StorageError> {
+        let mut transaction = self.begin().await?;
+        sqlx::query(
+            "INSERT INTO wallet_devices (device, push_token, token_at, created_at) VALUES ($1, $2, $3, $3) \
+             ON CONFLICT (device) DO UPDATE SET push_token = excluded.push_token, token_at = excluded.token_at",
+        )
+        .bind(device)
+        .bind(push_token)
+        .bind(now_ms)
+        .execute(&mut *transaction)
+        .await?;
+        // Only for a pass that exists; the foreign key guards against its deletion at this moment.
+        let inserted = sqlx::query(
+            "INSERT INTO wallet_registrations (device, pass_type, serial, registered_at) \
+             SELECT $1, pass_type, serial, $4 FROM wallet_passes WHERE pass_type = $2 AND serial = $3 \
+             ON CONFLICT (device, pass_type, serial) DO NOTHING",
+        )
+        .bind(device)
+        .bind(&id.pass_type)
+        .bind(&id.serial)
+        .bind(now_ms)
+        .execute(&mut *transaction)
+        .await;
+        let inserted = match inserted {
+            Ok(inserted) => inserted.rows_affected() == 1,
+            Err(sqlx::Error::Database(error)) if error.is_foreign_key_violation() => return Ok(Registered::Gone),
+            Err(error) => return Err(error.into()),
+        };
+        let present = inserted || {
+            let row = sqlx::query(
+                "SELECT device FROM wallet_registrations WHERE device = $1 AND pass_type = $2 AND serial = $3",
+            )
+            .bind(device)
+            .bind(&id.pass_type)
+            .bind(&id.serial)
+            .fetch_optional(&mut *transaction)
+            .await?;
+            row.is_some()
+        };
+        if !present {
+            return Ok(Registered::Gone);
+        }
+        transaction.commit().await?;
+        Ok(if inserted { Registered::New } else { Registered::Known })
+    }
+
+    /// Takes a registration back; nothing happens when there is none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn unregister(&self, device: &str, id: &PassId) -> Result<(), StorageError> {
+        let mut transaction = self.begin().await?;
+        sqlx::query("DELETE FROM wallet_registrations WHERE device = $1 AND pass_type = $2 AND serial = $3")
+            .bind(device)
+            .bind(&id.pass_type)
+            .bind(&id.serial)
+            .execute(&mut *transaction)
+            .await?;
+        // No push about passes that the device no longer has.
+        sqlx::query(
+            "DELETE FROM wallet_pushes WHERE device = $1 AND pass_type = $2 AND NOT EXISTS \
+             (SELECT 1 FROM wallet_registrations WHERE device = $1 AND pass_type = $2)",
+        )
+        .bind(device)
+        .bind(&id.pass_type)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// The device's passes of a type whose latest change is after `after` (-1: all of them).
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list(&self, device: &str, pass_type: &str, after: i64) -> Result<Vec<Listing>, StorageError> {
+        let rows = sqlx::query(
+            "SELECT r.serial AS serial, COALESCE(t.tag, 0) AS tag FROM wallet_registrations r \
+             LEFT JOIN wallet_tags t ON t.pass_type = r.pass_type AND t.serial = r.serial \
+             WHERE r.device = $1 AND r.pass_type = $2 AND COALESCE(t.tag, 0) > $3 ORDER BY r.serial",
+        )
+        .bind(device)
+        .bind(pass_type)
+        .bind(after)
+        .fetch_all(self.database.pool())
+        .await?;
+        rows.iter().map(|row| Ok(Listing { serial: row.try_get("serial")?, tag: row.try_get("tag")? })).collect()
+    }
+
+    /// Notes that a device has asked, about once a minute at most, and drops a push for what it has seen already:
+    /// it would be one about nothing. `seen` is the tag that the device brought, if it was one of ours.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn note_list(
+        &self,
+        device: &str,
+        pass_type: &str,
+        seen: Option<i64>,
+        now_ms: i64,
+    ) -> Result<(), StorageError> {
+        let row = sqlx::query(
+            "SELECT COALESCE(d.last_list_at, 0) AS listed, COALESCE(p.tag, 0) AS pending FROM wallet_devices d \
+             LEFT JOIN wallet_pushes p ON p.device = d.device AND p.pass_type = $2 AND p.due_at IS NOT NULL WHERE d.device = $1",
+        )
+        .bind(device)
+        .bind(pass_type)
+        .fetch_optional(self.database.pool())
+        .await?;
+        let Some(row) = row else { return Ok(()) };
+        let (listed, pending): (i64, i64) = (row.try_get("listed")?, row.try_get("pending")?);
+        if (listed - now_ms).abs() > LIST_NOTE_MS {
+            sqlx::query("UPDATE wallet_devices SET last_list_at = $1 WHERE device = $2")
+                .bind(now_ms)
+                .bind(device)
+                .execute(self.database.pool())
+                .await?;
+        }
+        if let Some(seen) = seen
+            && pending > 0
+            && pending <= seen
+        {
+            sqlx::query("UPDATE wallet_pushes SET sent_tag = tag, due_at = NULL, attempts = 0 WHERE device = $1 AND pass_type = $2 AND tag <= $3")
+                .bind(device)
+                .bind(pass_type)
+                .bind(seen)
+                .execute(self.database.pool())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// How many devices have a pass.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn registrations_of(&self, id: &PassId) -> Result<i64, StorageError> {
+        let row =
+            sqlx::query("SELECT COUNT(*) AS devices FROM wallet_registrations WHERE pass_type = $1 AND serial = $2")
+                .bind(&id.pass_type)
+                .bind(&id.serial)
+                .fetch_one(self.database.pool())
+                .await?;
+        Ok(row.try_get("devices")?)
+    }
+}

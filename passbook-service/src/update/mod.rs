@@ -1,0 +1,15 @@
+//! Changes of passes, from the call that makes one to the push that announces it.
+//!
+//! [`Passes`] commits a change together with a row in an outbox. The [`sequencer`] gives tags to committed changes
+//! and, in the same transaction, notes which devices are to hear of it. The [`pusher`] hands those to the
+//! push-gateway. So a push is never sent before its change is listed, and a change never listed before it is there.
+
+mod passes;
+pub mod pusher;
+pub mod sequencer;
+mod sweep;
+mod tag;
+
+pub use passes::{ChangeError, Changed, Create, Created, Passes, Patch};
+pub use sweep::sweep;
+pub use tag::{Since, since, tag_text};

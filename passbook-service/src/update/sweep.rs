@@ -1,0 +1,52 @@
+//! After a start: passes whose template or address has changed since they were last rendered are rendered anew, so that
+//! an edited template reaches the phones.
+
+use tidings_shared::lifecycle::Shutdown;
+
+use super::Passes;
+use crate::store::Store;
+
+const PAGE: i64 = 200;
+
+/// Goes once through the passes that are out of date.
+pub async fn sweep(passes: &Passes, store: &Store, shutdown: &Shutdown) {
+    for name in passes.catalog().names() {
+        let Some(template) = passes.catalog().get(&name) else { continue };
+        let issuer = passes.builder().issuer();
+        let basis = template.basis(issuer);
+        let (mut after, mut renewed, mut failed) = (String::new(), 0_u64, 0_u64);
+        loop {
+            let page = match store.outdated(&issuer.pass_type, &name, &basis, &after, PAGE).await {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::error!(%error, template = name, "looking for outdated passes failed; they are renewed when they are next asked for");
+                    break;
+                }
+            };
+            let Some(last) = page.last() else { break };
+            after.clone_from(&last.serial);
+            for id in page {
+                if shutdown.is_down() {
+                    return;
+                }
+                let outcome = match store.pass(&id).await {
+                    Ok(Some(pass)) => passes.refresh(pass).await.map(|_| ()),
+                    Ok(None) => continue,
+                    Err(error) => Err(error.into()),
+                };
+                match outcome {
+                    Ok(()) => renewed += 1,
+                    Err(error) => {
+                        failed += 1;
+                        if failed == 1 {
+                            tracing::error!(%error, template = name, "a pass cannot be rendered with the present template; give new placeholders a default");
+                        }
+                    }
+                }
+            }
+        }
+        if renewed + failed > 0 {
+            tracing::info!(template = name, renewed, failed, "passes brought up to date with their template");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! `Authorization: ApplePass TOKEN`: the same answer in the same time for a missing token, a wrong token and an unknown
+//! serial number.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{HeaderValue, WWW_AUTHENTICATE};
+use http::{HeaderMap, StatusCode};
+use tidings_shared::auth::http::credential;
+use tidings_shared::http::ApiError;
+
+use super::{Service, unavailable};
+use crate::store::{PassId, PassRow};
+use crate::token::{self, Algorithm};
+
+/// Longer ones are nobody's.
+const LONGEST_TOKEN: usize = 512;
+
+/// A request that goes no further.
+pub(super) enum Refusal {
+    /// 401.
+    Unauthorized,
+    /// Anything else.
+    Error(ApiError),
+}
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Unauthorized => {
+                let message = "this pass and this token do not belong together";
+                let mut response = ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message).into_response();
+                response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("ApplePass"));
+                response
+            }
+            Self::Error(error) => error.into_response(),
+        }
+    }
+}
+
+/// The pass, if the request carries its token; and the token.
+pub(super) async fn authenticate(
+    service: &Service,
+    headers: &HeaderMap,
+    id: Option<&PassId>,
+) -> Result<(PassRow, String), Refusal> {
+    let presented = credential(headers, "ApplePass")
+        .or_else(|| credential(headers, "AndroidPass"))
+        .filter(|token| token.len() <= LONGEST_TOKEN);
+    let nobody = PassId { pass_type: String::new(), serial: String::new() };
+    // The database is asked in every case, so that time tells nothing either.
+    let pass = service.store.pass(id.unwrap_or(&nobody)).await.map_err(|error| {
+        tracing::error!(%error, "a pass cannot be read");
+        unavailable()
+    })?;
+    let stored = pass.as_ref().map(|pass| (pass.token_algorithm, pass.token_hash.as_str()));
+    let fits = token::fits(presented.unwrap_or_default(), stored);
+    match (pass, presented) {
+        (Some(pass), Some(presented)) if fits => {
+            if pass.token_algorithm != Algorithm::Sha384 {
+                uplift(service, &pass, presented).await;
+            }
+            Ok((pass, presented.to_owned()))
+        }
+        _ => Err(Refusal::Unauthorized),
+    }
+}
+
+async fn uplift(service: &Service, pass: &PassRow, token: &str) {
+    match service.store.uplift_token(&pass.id, &pass.token_hash, &token::hash(token)).await {
+        Ok(()) => {
+            service.metrics.token_uplifts.inc();
+        }
+        Err(error) => tracing::warn!(%error, "an imported token keeps its old hash for now"),
+    }
+}

@@ -1,0 +1,52 @@
+//! `GET /v1/devices/{device}/registrations/{passType}?passesUpdatedSince=TAG`: what changed?
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, Uri};
+use serde::Serialize;
+use tidings_shared::http::ApiError;
+
+use super::path::{Segments, query_parameter};
+use super::{Door, unavailable};
+use crate::update::{Since, since, tag_text};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Changes {
+    serial_numbers: Vec<String>,
+    /// A text, always: some clients break on a number.
+    last_updated: String,
+}
+
+pub(super) async fn list(State(door): State<Door>, segments: Segments, uri: Uri) -> Result<Response, ApiError> {
+    let service = door.service()?;
+    let (Some(device), Some(pass_type)) = (segments.id(2), segments.id(4)) else {
+        // Nobody has such an id; an unknown device is never an error.
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
+    let brought = query_parameter(&uri, "passesUpdatedSince");
+    let failed = |error: tidings_shared::storage::StorageError| {
+        tracing::error!(%error, "changes cannot be listed");
+        unavailable()
+    };
+    // The clock first: a tag that the device got before this moment is not from the future.
+    let clocks = service.store.clock().await.map_err(failed)?;
+    let wanted = since(brought.as_deref(), &clocks);
+    let changes = service.store.list(device, pass_type, wanted.after()).await.map_err(failed)?;
+    let seen = match wanted {
+        Since::After(tag) => Some(tag),
+        Since::All => None,
+    };
+    if let Err(error) = service.store.note_list(device, pass_type, seen, service.clock.now_ms()).await {
+        tracing::warn!(%error, "that a device has asked cannot be noted");
+    }
+    let Some(greatest) = changes.iter().map(|change| change.tag).max() else {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
+    let body = Changes {
+        serial_numbers: changes.into_iter().map(|change| change.serial).collect(),
+        last_updated: tag_text(&clocks.epoch, greatest),
+    };
+    Ok(([(http::header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+}

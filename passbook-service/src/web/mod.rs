@@ -1,0 +1,118 @@
+//! The HTTP doors: Apple's routes under `/v1`, the service-key API under `/api`, health and metrics.
+
+mod api;
+mod authenticate;
+mod http_date;
+mod list;
+mod log;
+mod pass;
+mod path;
+mod registration;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use http::StatusCode;
+use tidings_shared::auth::ServiceKeys;
+use tidings_shared::clock::Clock;
+use tidings_shared::http::ApiError;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::TimeoutLayer;
+
+use crate::diagnose::Recorder;
+use crate::metrics::Metrics;
+use crate::store::Store;
+use crate::update::Passes;
+
+/// A request that takes longer than this, its body included, is ended.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the routes stand on.
+pub struct Service {
+    /// The tables.
+    pub store: Store,
+    /// Passes and how they change.
+    pub passes: Passes,
+    /// Device logs.
+    pub recorder: Recorder,
+    /// Keys of the service API.
+    pub keys: ServiceKeys,
+    /// The address in passes.
+    pub public_url: String,
+    /// Time.
+    pub clock: Clock,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// The service, once its database answers.
+#[derive(Clone, Default)]
+pub struct Door(Arc<OnceLock<Arc<Service>>>);
+
+impl Door {
+    /// Lets requests in. Only the first call counts.
+    pub fn open(&self, service: Arc<Service>) {
+        let _opened = self.0.set(service);
+    }
+
+    fn service(&self) -> Result<Arc<Service>, ApiError> {
+        self.0.get().cloned().ok_or_else(unavailable)
+    }
+}
+
+/// 503 while the database is away.
+fn unavailable() -> ApiError {
+    ApiError::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "unavailable",
+        "the service cannot reach its database at the moment; try again",
+    )
+    .retry_after(5)
+}
+
+/// All routes but health and metrics.
+pub fn router(door: Door, metrics: Metrics) -> Router {
+    let apple = Router::new()
+        .route("/v1/devices/{device}/registrations/{pass_type}", get(list::list))
+        .route(
+            "/v1/devices/{device}/registrations/{pass_type}/{serial}",
+            post(registration::register).merge(delete(registration::unregister)),
+        )
+        .route("/v1/passes/{pass_type}/{serial}", get(pass::get))
+        .route("/v1/log", post(log::log));
+    let routes = apple
+        .merge(api::router(door.clone()))
+        .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address"))
+        .method_not_allowed_fallback(async || {
+            ApiError::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "this address does not know this method",
+            )
+        })
+        .layer(from_fn_with_state(metrics, count))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT))
+        .with_state(door);
+    // Routing sees the tidied path only if that is done outside of the router.
+    Router::new().fallback_service(ServiceBuilder::new().map_request(path::tidy).service(routes))
+}
+
+async fn count(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
+    let route = format!("{} {route}", request.method());
+    let response = next.run(request).await;
+    metrics.request(&route, response.status().as_u16());
+    response
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    tracing::error!("a request ended in a panic; this is a fault of the service");
+    ApiError::internal().into_response()
+}

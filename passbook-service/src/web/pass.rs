@@ -1,0 +1,89 @@
+//! `GET` and `HEAD /v1/passes/{passType}/{serial}`: the pass itself.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, IF_MODIFIED_SINCE, LAST_MODIFIED, VARY};
+use http::{HeaderMap, StatusCode};
+use tidings_shared::http::ApiError;
+
+use super::authenticate::{Refusal, authenticate};
+use super::path::Segments;
+use super::registration::check_pass_type;
+use super::{Door, Service, http_date};
+use crate::package::PassContent;
+use crate::store::{PassId, PassRow};
+use crate::update::ChangeError;
+
+/// The media type of a pass.
+pub(super) const PKPASS: &str = "application/vnd.apple.pkpass";
+
+pub(super) async fn get(State(door): State<Door>, segments: Segments, headers: HeaderMap) -> Result<Response, Refusal> {
+    let service = door.service()?;
+    let id = segments
+        .id(2)
+        .zip(segments.id(3))
+        .map(|(pass_type, serial)| PassId { pass_type: pass_type.to_owned(), serial: serial.to_owned() });
+    let (pass, token) = authenticate(&service, &headers, id.as_ref()).await?;
+    check_pass_type(&service, &pass.id)?;
+    let pass = current(&service, pass).await?;
+    let asked = headers.get(IF_MODIFIED_SINCE).and_then(|value| http_date::parse(value.to_str().ok()?));
+    if asked == Some(pass.last_modified) {
+        return Ok((StatusCode::NOT_MODIFIED, common_headers(&pass)).into_response());
+    }
+    let headers = common_headers(&pass);
+    let package = build(&service, pass, token).await?;
+    Ok((headers, [(CONTENT_TYPE, PKPASS)], package).into_response())
+}
+
+/// What every answer about a pass carries: no cache may give it to another token or keep it unasked.
+pub(super) fn common_headers(pass: &PassRow) -> [(http::HeaderName, String); 3] {
+    [
+        (LAST_MODIFIED, http_date::text(pass.last_modified)),
+        (CACHE_CONTROL, "private, no-cache".to_owned()),
+        (VARY, "Authorization".to_owned()),
+    ]
+}
+
+/// The pass as its template is today.
+pub(super) async fn current(service: &Service, pass: PassRow) -> Result<PassRow, ApiError> {
+    service.passes.refresh(pass).await.map_err(|error| match error {
+        ChangeError::Storage(error) => {
+            tracing::error!(%error, "a pass cannot be brought up to date");
+            super::unavailable()
+        }
+        error => {
+            tracing::error!(%error, "a pass cannot be rendered");
+            ApiError::internal()
+        }
+    })
+}
+
+/// The signed package.
+pub(super) async fn build(service: &Arc<Service>, pass: PassRow, token: String) -> Result<Vec<u8>, ApiError> {
+    let Some(template) = service.passes.catalog().get(&pass.template).cloned() else {
+        tracing::error!(template = pass.template, "a pass's template is missing");
+        return Err(ApiError::internal());
+    };
+    let builder = service.passes.builder().clone();
+    let now_ms = service.clock.now_ms();
+    let built = tokio::task::spawn_blocking(move || {
+        let content = PassContent { serial: &pass.id.serial, fields: &pass.fields, user_info: pass.user_info.as_ref() };
+        builder.build(&template, content, &token, now_ms)
+    });
+    match built.await {
+        Ok(Ok(package)) => {
+            service.metrics.packages.inc();
+            Ok(package)
+        }
+        Ok(Err(error)) => {
+            tracing::error!(%error, "a package cannot be built");
+            Err(ApiError::internal())
+        }
+        Err(error) => {
+            tracing::error!(%error, "building a package ended in a panic");
+            Err(ApiError::internal())
+        }
+    }
+}

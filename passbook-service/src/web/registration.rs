@@ -1,0 +1,87 @@
+//! `POST` and `DELETE /v1/devices/{device}/registrations/{passType}/{serial}`.
+
+use axum::extract::{Request, State};
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
+use tidings_shared::http::ApiError;
+
+use super::authenticate::{Refusal, authenticate};
+use super::path::{Segments, body};
+use super::{Door, Service, unavailable};
+use crate::store::{PassId, Registered};
+
+const LARGEST_BODY: usize = 16 * 1024;
+const LONGEST_PUSH_TOKEN: usize = 1024;
+
+pub(super) async fn register(
+    State(door): State<Door>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<StatusCode, Refusal> {
+    let service = door.service()?;
+    let id = pass_of(&segments);
+    authenticate(&service, &headers, id.as_ref()).await?;
+    let (Some(device), Some(id)) = (segments.id(2), id) else { return Err(Refusal::Unauthorized) };
+    check_pass_type(&service, &id)?;
+    let bytes = body(request, LARGEST_BODY).await?;
+    let push_token = push_token(&bytes).ok_or_else(|| {
+        ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_registration",
+            "the body is JSON of the form {\"pushToken\":\"…\"}",
+        )
+    })?;
+    let registered =
+        service.store.register(device, &id, &push_token, service.clock.now_ms()).await.map_err(|error| {
+            tracing::error!(%error, "a registration cannot be stored");
+            unavailable()
+        })?;
+    match registered {
+        Registered::New => Ok(StatusCode::CREATED),
+        Registered::Known => Ok(StatusCode::OK),
+        Registered::Gone => Err(Refusal::Unauthorized),
+    }
+}
+
+pub(super) async fn unregister(
+    State(door): State<Door>,
+    segments: Segments,
+    headers: HeaderMap,
+) -> Result<StatusCode, Refusal> {
+    let service = door.service()?;
+    let id = pass_of(&segments);
+    authenticate(&service, &headers, id.as_ref()).await?;
+    if let (Some(device), Some(id)) = (segments.id(2), id) {
+        service.store.unregister(device, &id).await.map_err(|error| {
+            tracing::error!(%error, "a registration cannot be removed");
+            unavailable()
+        })?;
+    }
+    Ok(StatusCode::OK)
+}
+
+fn pass_of(segments: &Segments) -> Option<PassId> {
+    Some(PassId { pass_type: segments.id(4)?.to_owned(), serial: segments.id(5)?.to_owned() })
+}
+
+/// A pass of another type than the certificate's could never be updated: somebody has to look at that.
+pub(super) fn check_pass_type(service: &Service, id: &PassId) -> Result<(), ApiError> {
+    let ours = &service.passes.builder().issuer().pass_type;
+    if id.pass_type == *ours {
+        return Ok(());
+    }
+    service.metrics.foreign_pass_types.inc();
+    tracing::error!(
+        pass_type = id.pass_type,
+        ours,
+        "a device asks for a pass of a type that the signing certificate is not for: was the certificate replaced by another type's?"
+    );
+    Err(ApiError::new(StatusCode::NOT_FOUND, "pass_type_not_served", "passes of this type are not served here"))
+}
+
+fn push_token(bytes: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(bytes).ok()?;
+    let token = body.get("pushToken")?.as_str()?.trim();
+    ((1..=LONGEST_PUSH_TOKEN).contains(&token.len()) && !token.contains('\0')).then(|| token.to_owned())
+}

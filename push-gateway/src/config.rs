@@ -1,0 +1,329 @@
+//! The settings of the push-gateway (`push.*`).
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tidings_shared::auth::VerifierConfig;
+use tidings_shared::config::{Kind, Setting, Settings};
+
+use crate::provider::WakeStyle;
+
+/// Settings of this service, besides the shared ones.
+pub const SETTINGS: &[Setting] = &[
+    Setting::new("push.listen", Kind::Address, "127.0.0.1:8081", "Where the push-gateway's HTTP interface listens."),
+    Setting::optional(
+        "push.database",
+        Kind::Url,
+        "Database of devices and queue; the file push.db in the data folder when unset.",
+    ),
+    Setting::new("push.database_connections", Kind::Count { min: 1, max: 1000 }, "16", "Connections to the database."),
+    Setting::new(
+        "push.broker",
+        Kind::Url,
+        "mqtt://127.0.0.1:1883",
+        "The broker whose events wake devices: mqtt://HOST:PORT or mqtts://HOST:PORT. Logs in with keys.handler.",
+    ),
+    Setting::new(
+        "push.wake.enabled",
+        Kind::Flag,
+        "true",
+        "Listen to the broker's events. With several gateways on one database, one of them listens.",
+    ),
+    Setting::new(
+        "push.wake.client_id",
+        Kind::Text,
+        "tidings-push-gateway",
+        "MQTT client id; no other process may use it.",
+    ),
+    Setting::new("push.wake.ttl", Kind::Duration, "1d", "How long a wake push is worth delivering; 28d at most."),
+    Setting::new(
+        "push.wake.style",
+        Kind::Choice(&["silent", "visible"]),
+        "silent",
+        "silent: the app is woken in the background; visible: a notification with fixed words is shown.",
+    ),
+    Setting::new("push.wake.title", Kind::Text, "New message", "First line of a visible wake push."),
+    Setting::new("push.wake.body", Kind::Text, "Open the app to read it.", "Text of a visible wake push."),
+    Setting::new(
+        "push.ttl",
+        Kind::Duration,
+        "1d",
+        "How long a notification without a ttl of its own is worth delivering; 28d at most.",
+    ),
+    Setting::new("push.keep", Kind::Duration, "7d", "How long the record of a finished notification is kept."),
+    Setting::new(
+        "push.concurrency",
+        Kind::Count { min: 1, max: 10_000 },
+        "500",
+        "Pushes under way at once for one app at one provider.",
+    ),
+    Setting::new(
+        "push.lease",
+        Kind::Duration,
+        "60s",
+        "How long a push may be under way; that of a process that died is sent again after this time. At least 2s.",
+    ),
+    Setting::new(
+        "push.recheck",
+        Kind::Duration,
+        "60s",
+        "How often an app whose credentials are refused is tried again.",
+    ),
+    Setting::new(
+        "push.retry.first",
+        Kind::Duration,
+        "10s",
+        "Pause after the first failed attempt; it doubles from there.",
+    ),
+    Setting::new("push.retry.longest", Kind::Duration, "15m", "Longest pause between attempts."),
+    Setting::new(
+        "push.retry.give_up",
+        Kind::Duration,
+        "60m",
+        "A push that a provider answers with errors for this long is given up.",
+    ),
+    Setting::new(
+        "push.max_devices_per_user",
+        Kind::Count { min: 1, max: 100_000 },
+        "32",
+        "Devices that one user may register.",
+    ),
+    Setting::new("push.max_body", Kind::Bytes, "64KiB", "Largest body of an HTTP request."),
+    Setting::optional(
+        "push.ca_file",
+        Kind::Path,
+        "PEM certificates to trust at providers and the broker, besides the system's (simulators, a private broker).",
+    ),
+    Setting::new(
+        "push.apns.connections",
+        Kind::Count { min: 1, max: 100 },
+        "2",
+        "HTTP/2 connections to one APNs address with one set of credentials; more than one only under load.",
+    ),
+    Setting::new("push.apns.request_timeout", Kind::Duration, "15s", "How long APNs may take to answer."),
+    Setting::optional("push.apps.*.apns.topic", Kind::Text, "The app's bundle id, or the pass type identifier."),
+    Setting::optional(
+        "push.apps.*.apns.key_file",
+        Kind::Path,
+        "The .p8 key from Apple's portal; needs key_id and team_id.",
+    ),
+    Setting::optional("push.apps.*.apns.key_id", Kind::Text, "The key's id, ten characters."),
+    Setting::optional("push.apps.*.apns.team_id", Kind::Text, "The team's id, ten characters."),
+    Setting::optional("push.apps.*.apns.certificate_file", Kind::Path, "A client certificate (PEM) instead of a key."),
+    Setting::optional(
+        "push.apps.*.apns.certificate_key_file",
+        Kind::Path,
+        "The certificate's private key (PEM); in certificate_file when unset.",
+    ),
+    Setting::optional("push.apps.*.apns.url", Kind::Url, "Production address; https://api.push.apple.com when unset."),
+    Setting::optional(
+        "push.apps.*.apns.sandbox_url",
+        Kind::Url,
+        "Sandbox address; https://api.sandbox.push.apple.com when url is unset too, else none.",
+    ),
+    Setting::optional(
+        "push.apps.*.fcm.service_account_file",
+        Kind::Path,
+        "The service account's JSON from the Google Cloud console.",
+    ),
+    Setting::optional(
+        "push.apps.*.fcm.project",
+        Kind::Text,
+        "The Firebase project's id; the service account's project when unset.",
+    ),
+    Setting::optional("push.apps.*.fcm.url", Kind::Url, "FCM's address; https://fcm.googleapis.com when unset."),
+];
+
+/// The service's configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where HTTP is served.
+    pub listen: SocketAddr,
+    /// Database URL.
+    pub database: String,
+    /// Connections to it.
+    pub database_connections: u32,
+    /// The broker, for wake pushes.
+    pub broker: BrokerConfig,
+    /// How wake pushes look.
+    pub wake_style: WakeStyle,
+    /// How long wake pushes are worth delivering.
+    pub wake_ttl: Duration,
+    /// How long other pushes are, unless they say so themselves.
+    pub ttl: Duration,
+    /// How long finished notifications are kept.
+    pub keep: Duration,
+    /// Pushes at once for one app at one provider.
+    pub concurrency: usize,
+    /// How long a push may be under way.
+    pub lease: Duration,
+    /// How often refused credentials are tried again.
+    pub recheck: Duration,
+    /// First pause, longest pause, and when to give up.
+    pub retry: RetryConfig,
+    /// Devices of one user.
+    pub max_devices: u64,
+    /// Largest request body in bytes.
+    pub max_body: usize,
+    /// Further trusted certificates.
+    pub ca_file: Option<PathBuf>,
+    /// Connections to one APNs address.
+    pub apns_connections: usize,
+    /// How long APNs may take to answer.
+    pub apns_request_timeout: Duration,
+    /// The apps, by name.
+    pub apps: Vec<AppConfig>,
+    /// How app tokens are verified.
+    pub auth: VerifierConfig,
+    /// Keys to log in to the broker with.
+    pub handler_keys: Vec<String>,
+    /// Keys that backends use here.
+    pub service_keys: Vec<String>,
+}
+
+/// Where the broker's events come from.
+#[derive(Clone, Debug)]
+pub struct BrokerConfig {
+    /// Whether this process listens to them.
+    pub enabled: bool,
+    /// `mqtt://HOST:PORT` or `mqtts://HOST:PORT`.
+    pub url: String,
+    /// MQTT client id.
+    pub client_id: String,
+}
+
+/// Pauses between attempts.
+#[derive(Clone, Copy, Debug)]
+pub struct RetryConfig {
+    /// After the first failure; doubles from there.
+    pub first: Duration,
+    /// At most.
+    pub longest: Duration,
+    /// After this time of errors a push is given up.
+    pub give_up: Duration,
+}
+
+/// One named app.
+#[derive(Clone, Debug)]
+pub struct AppConfig {
+    /// Its name in registrations and notifications.
+    pub name: String,
+    /// At Apple.
+    pub apns: Option<ApnsConfig>,
+    /// At Google.
+    pub fcm: Option<FcmConfig>,
+}
+
+/// An app at Apple.
+#[derive(Clone, Debug, Default)]
+pub struct ApnsConfig {
+    /// Bundle id or pass type identifier.
+    pub topic: Option<String>,
+    /// `.p8` key.
+    pub key_file: Option<PathBuf>,
+    /// Its id.
+    pub key_id: Option<String>,
+    /// The team's id.
+    pub team_id: Option<String>,
+    /// Client certificate, instead of a key.
+    pub certificate_file: Option<PathBuf>,
+    /// Its private key, if that is in another file.
+    pub certificate_key_file: Option<PathBuf>,
+    /// Production address.
+    pub url: Option<String>,
+    /// Sandbox address.
+    pub sandbox_url: Option<String>,
+}
+
+/// An app at Google.
+#[derive(Clone, Debug, Default)]
+pub struct FcmConfig {
+    /// The service account's JSON.
+    pub service_account_file: Option<PathBuf>,
+    /// The project's id, if it is not the account's.
+    pub project: Option<String>,
+    /// FCM's address.
+    pub url: Option<String>,
+}
+
+impl Config {
+    /// Reads the checked settings.
+    #[must_use]
+    pub fn from_settings(settings: &Settings) -> Self {
+        Self {
+            listen: settings.address("push.listen"),
+            database: settings.database_or_data("push.database", "push.db"),
+            database_connections: u32::try_from(settings.count("push.database_connections")).unwrap_or(u32::MAX),
+            broker: BrokerConfig {
+                enabled: settings.flag("push.wake.enabled"),
+                url: settings.text("push.broker"),
+                client_id: settings.text("push.wake.client_id"),
+            },
+            wake_style: match settings.text("push.wake.style").as_str() {
+                "visible" => WakeStyle::Visible {
+                    title: settings.text("push.wake.title"),
+                    body: settings.text("push.wake.body"),
+                },
+                _ => WakeStyle::Silent,
+            },
+            wake_ttl: settings.duration("push.wake.ttl"),
+            ttl: settings.duration("push.ttl"),
+            keep: settings.duration("push.keep"),
+            concurrency: usize::try_from(settings.count("push.concurrency")).unwrap_or(usize::MAX),
+            lease: settings.duration("push.lease").max(Duration::from_secs(2)),
+            recheck: settings.duration("push.recheck"),
+            retry: RetryConfig {
+                first: settings.duration("push.retry.first"),
+                longest: settings.duration("push.retry.longest"),
+                give_up: settings.duration("push.retry.give_up"),
+            },
+            max_devices: settings.count("push.max_devices_per_user"),
+            max_body: settings.bytes("push.max_body"),
+            ca_file: settings.optional_path("push.ca_file"),
+            apns_connections: usize::try_from(settings.count("push.apns.connections")).unwrap_or(1),
+            apns_request_timeout: settings.duration("push.apns.request_timeout"),
+            apps: settings.names("push.apps").iter().map(|name| AppConfig::read(settings, name)).collect(),
+            auth: VerifierConfig::from_settings(settings),
+            handler_keys: settings.texts("keys.handler"),
+            service_keys: settings.texts("keys.service"),
+        }
+    }
+}
+
+impl AppConfig {
+    fn read(settings: &Settings, name: &str) -> Self {
+        let path = |setting: &str| settings.optional_path(&Settings::named("push.apps", name, setting));
+        let text = |setting: &str| settings.optional_text(&Settings::named("push.apps", name, setting));
+        let apns = ApnsConfig {
+            topic: text("apns.topic"),
+            key_file: path("apns.key_file"),
+            key_id: text("apns.key_id"),
+            team_id: text("apns.team_id"),
+            certificate_file: path("apns.certificate_file"),
+            certificate_key_file: path("apns.certificate_key_file"),
+            url: text("apns.url"),
+            sandbox_url: text("apns.sandbox_url"),
+        };
+        let fcm = FcmConfig {
+            service_account_file: path("fcm.service_account_file"),
+            project: text("fcm.project"),
+            url: text("fcm.url"),
+        };
+        Self { name: name.to_owned(), apns: apns.mentioned().then_some(apns), fcm: fcm.mentioned().then_some(fcm) }
+    }
+}
+
+impl ApnsConfig {
+    fn mentioned(&self) -> bool {
+        let texts = [&self.topic, &self.key_id, &self.team_id, &self.url, &self.sandbox_url];
+        let paths = [&self.key_file, &self.certificate_file, &self.certificate_key_file];
+        texts.iter().any(|text| text.is_some()) || paths.iter().any(|path| path.is_some())
+    }
+}
+
+impl FcmConfig {
+    fn mentioned(&self) -> bool {
+        self.service_account_file.is_some() || self.project.is_some() || self.url.is_some()
+    }
+}

@@ -1,0 +1,95 @@
+//! The registered devices: which push token reaches which device of which user.
+
+use tidings_shared::identity::UserId;
+use tidings_shared::push_api::{Device, Environment, Provider};
+
+pub(crate) mod store;
+
+#[cfg(test)]
+mod tests;
+
+/// The longest name of a device, in bytes.
+const MAX_DEVICE: usize = 128;
+/// The longest client id that is kept, in bytes.
+const MAX_CLIENT: usize = 1024;
+
+/// What a device says of itself, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Registration {
+    pub(crate) user: UserId,
+    pub(crate) device: String,
+    pub(crate) client: Option<String>,
+    pub(crate) provider: Provider,
+    pub(crate) app: String,
+    pub(crate) environment: Environment,
+    pub(crate) token: String,
+}
+
+/// A registration as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Registered {
+    pub(crate) id: String,
+    /// Counts the changes of the token.
+    pub(crate) generation: i64,
+    pub(crate) registered_at: i64,
+    pub(crate) wake_at: Option<i64>,
+    pub(crate) registration: Registration,
+}
+
+impl From<Registered> for Device {
+    fn from(row: Registered) -> Self {
+        let Registration { user, device, client, provider, app, environment, token: _ } = row.registration;
+        Self {
+            id: row.id,
+            device,
+            user,
+            provider,
+            app,
+            environment,
+            client,
+            registered_at_ms: row.registered_at,
+            wake_outstanding: row.wake_at.is_some(),
+        }
+    }
+}
+
+/// What is wrong with a name or a token, for the one who sent it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Invalid {
+    #[error("a device's name has 1 to {MAX_DEVICE} bytes without control characters; this one has {0} bytes")]
+    Device(usize),
+    #[error(
+        "`client` is the MQTT client id of the device, 1 to {MAX_CLIENT} bytes without control characters; this one has {0} bytes"
+    )]
+    Client(usize),
+    #[error("an APNs token is 32 to 256 hexadecimal digits; this one has {0} characters")]
+    ApnsToken(usize),
+    #[error("an FCM registration token is 1 to 4096 visible ASCII characters; this one has {0} bytes")]
+    FcmToken(usize),
+}
+
+pub(crate) fn check_device(name: &str) -> Result<(), Invalid> {
+    if fits(name, MAX_DEVICE) { Ok(()) } else { Err(Invalid::Device(name.len())) }
+}
+
+pub(crate) fn check_client(client: &str) -> Result<(), Invalid> {
+    if fits(client, MAX_CLIENT) { Ok(()) } else { Err(Invalid::Client(client.len())) }
+}
+
+/// A token that cannot be real is never sent to a provider.
+pub(crate) fn check_token(provider: Provider, token: &str) -> Result<(), Invalid> {
+    match provider {
+        Provider::Apns => {
+            let real = (32..=256).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if real { Ok(()) } else { Err(Invalid::ApnsToken(token.chars().count())) }
+        }
+        Provider::Fcm => {
+            let real = (1..=4096).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic());
+            if real { Ok(()) } else { Err(Invalid::FcmToken(token.len())) }
+        }
+    }
+}
+
+fn fits(text: &str, longest: usize) -> bool {
+    (1..=longest).contains(&text.len()) && !text.chars().any(char::is_control)
+}

@@ -1,0 +1,371 @@
+//! The connections to one address with one set of credentials: opened when needed, shared by all pushes, held to
+//! the peer's live limit of streams, replaced when they are cut or sent away (GOAWAY).
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode, Uri};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::answer::credentials_refused;
+use super::connection::Connection;
+use super::goaway;
+
+/// How often a request that certainly did not reach the peer is given to another connection at once.
+const FRESH_CONNECTIONS: u32 = 2;
+/// A waiter looks again after this time even when nobody told it that there is room.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// After a failed attempt to connect, the next one waits this long.
+const CONNECT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Where a provider listens: an `https` address without a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    authority: String,
+    host: String,
+    port: u16,
+}
+
+impl Endpoint {
+    /// Reads a base URL such as `https://api.push.apple.com`.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn parse(url: &str) -> Result<Self, String> {
+        let refused =
+            |why: &str| Err(format!("\"{url}\" {why}; a base URL is, for example, https://api.push.apple.com:443"));
+        let Ok(uri) = url.parse::<Uri>() else { return refused("is not a URL") };
+        if uri.scheme_str() != Some("https") {
+            return refused("does not begin with https://");
+        }
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return refused("has a path");
+        }
+        let (Some(authority), Some(host)) = (uri.authority(), uri.host()) else { return refused("names no host") };
+        Ok(Self {
+            authority: authority.as_str().to_owned(),
+            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port: uri.port_u16().unwrap_or(443),
+        })
+    }
+
+    pub(super) fn device_uri(&self, token: &str) -> String {
+        format!("https://{}/3/device/{token}", self.authority)
+    }
+}
+
+/// Bounds of a [`Transport`].
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once; more than one is opened only when the others are full.
+    pub connections: usize,
+    /// Streams at once on a connection, if the peer allows more.
+    pub streams: usize,
+    /// For name lookup, TCP and TLS together.
+    pub connect_timeout: Duration,
+    /// From a free stream to the end of the answer.
+    pub request_timeout: Duration,
+    /// An open connection is sent a PING this often.
+    pub ping_after: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 2,
+            streams: 1000,
+            connect_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(15),
+            ping_after: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// Why a request has no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum TransportError {
+    #[error("no connection to {endpoint}: {why}")]
+    Connect { endpoint: String, why: String },
+    #[error("no stream became free in time")]
+    NoRoom,
+    #[error("the connection was closed before the request was taken: {why}")]
+    NotTaken { reason: Option<String>, why: String },
+    #[error("the connection broke before the answer came: {why}")]
+    Cut { why: String },
+    #[error("no answer in time")]
+    Timeout,
+    #[error("the connection was refused because of our credentials: {reason}")]
+    Refused { reason: String },
+}
+
+impl TransportError {
+    pub(super) fn broken(error: h2::Error, handed_over: bool) -> Self {
+        let why = error.to_string();
+        let reason = goaway::reason(&error);
+        if let Some(reason) = reason.as_deref().filter(|reason| credentials_refused(reason)) {
+            return Self::Refused { reason: reason.to_owned() };
+        }
+        if let Some(reason) = error.get_io().and_then(goaway::certificate_alert) {
+            return Self::Refused { reason };
+        }
+        // RFC 9113: streams above GOAWAY's last id, and refused ones, were not processed.
+        let unprocessed = !handed_over
+            || (error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR))
+            || error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        if unprocessed { Self::NotTaken { reason, why } } else { Self::Cut { why } }
+    }
+
+    /// Whether the peer may have processed the request.
+    pub(super) fn maybe_taken(&self) -> bool {
+        matches!(self, Self::Cut { .. } | Self::Timeout)
+    }
+
+    /// A word for the record of the push.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Connect { .. } => "connect_failed".to_owned(),
+            Self::NoRoom => "no_free_stream".to_owned(),
+            Self::NotTaken { reason, .. } => reason.clone().unwrap_or_else(|| "connection_closed".to_owned()),
+            Self::Cut { .. } => "connection_cut".to_owned(),
+            Self::Timeout => "timeout".to_owned(),
+            Self::Refused { reason } => reason.clone(),
+        }
+    }
+}
+
+/// An answer and the connection that it came on.
+#[derive(Debug)]
+pub(super) struct Response {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+    pub(super) connection: Arc<Connection>,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub struct Transport {
+    endpoint: Endpoint,
+    tls: Arc<ClientConfig>,
+    limits: Limits,
+    pool: Mutex<Pool>,
+    room: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    connections: Vec<Arc<Connection>>,
+    opening: bool,
+    /// Counts failed attempts to connect, so that those who wait for one learn of its end.
+    failures: u64,
+    last_failure: Option<Failure>,
+}
+
+/// A failed attempt to connect. Until it is a moment ago, everybody gets the same answer without a new attempt.
+#[derive(Debug)]
+struct Failure {
+    error: TransportError,
+    until: tokio::time::Instant,
+}
+
+/// A stream of a connection, given back when dropped.
+struct Stream(Arc<Connection>);
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+enum Step {
+    Go(Stream),
+    Open,
+    Wait,
+}
+
+impl Transport {
+    /// Nothing is opened before the first request. `tls` holds roots and, where used, the client certificate.
+    #[must_use]
+    pub fn new(endpoint: Endpoint, mut tls: ClientConfig, limits: Limits) -> Self {
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        Self { endpoint, tls: Arc::new(tls), limits, pool: Mutex::default(), room: Arc::new(Notify::new()) }
+    }
+
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    pub(super) async fn send(&self, request: Request<()>, body: Bytes) -> Result<Response, TransportError> {
+        let mut attempt = 0;
+        loop {
+            let stream =
+                timeout(self.limits.request_timeout, self.stream()).await.unwrap_or(Err(TransportError::NoRoom))?;
+            let connection = Arc::clone(&stream.0);
+            let exchange = connection.exchange(copy(&request), body.clone());
+            match timeout(self.limits.request_timeout, exchange).await {
+                Ok(Ok(answered)) => {
+                    drop(stream);
+                    return Ok(Response {
+                        status: answered.status,
+                        headers: answered.headers,
+                        body: answered.body,
+                        connection,
+                    });
+                }
+                Ok(Err(TransportError::NotTaken { why, .. })) if attempt < FRESH_CONNECTIONS => {
+                    attempt += 1;
+                    tracing::debug!(why, "a push goes to a fresh connection");
+                    connection.retire();
+                }
+                Ok(Err(error)) => return Err(error),
+                Err(_) => {
+                    connection.suspect();
+                    return Err(TransportError::Timeout);
+                }
+            }
+        }
+    }
+
+    async fn stream(&self) -> Result<Stream, TransportError> {
+        let failures = self.lock().failures;
+        loop {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            room.as_mut().enable();
+            match self.step(failures)? {
+                Step::Go(stream) => return Ok(stream),
+                Step::Open => self.open().await?,
+                Step::Wait => {
+                    let _ = timeout(LOOK_AGAIN, room).await;
+                }
+            }
+        }
+    }
+
+    fn step(&self, failures: u64) -> Result<Step, TransportError> {
+        let mut pool = self.lock();
+        pool.connections.retain(|connection| !connection.is_retired());
+        let ceiling = self.limits.streams;
+        if let Some(connection) = pool.connections.iter().find(|connection| connection.take(ceiling)) {
+            let stream = Stream(Arc::clone(connection));
+            // Passes the word on: one notice may stand for room for many (a raised limit, a new connection).
+            if pool.connections.iter().any(|connection| connection.has_room(ceiling)) {
+                self.room.notify_one();
+            }
+            return Ok(Step::Go(stream));
+        }
+        if let Some(failure) = &pool.last_failure {
+            let resting = tokio::time::Instant::now() < failure.until;
+            match (pool.connections.is_empty(), resting) {
+                (true, _) if pool.failures > failures => return Err(failure.error.clone()),
+                (true, true) => return Err(failure.error.clone()),
+                (false, true) => return Ok(Step::Wait),
+                _ => {}
+            }
+        }
+        // Another connection only when the others have shown that they work: Apple limits new ones by intent.
+        let may_open =
+            pool.connections.len() < self.limits.connections && pool.connections.iter().all(|c| c.is_proven());
+        if may_open && !pool.opening {
+            pool.opening = true;
+            return Ok(Step::Open);
+        }
+        Ok(Step::Wait)
+    }
+
+    async fn open(&self) -> Result<(), TransportError> {
+        /// Also when the opening future is dropped half way.
+        struct Opening<'a>(&'a Transport);
+        impl Drop for Opening<'_> {
+            fn drop(&mut self) {
+                self.0.lock().opening = false;
+                self.0.room.notify_waiters();
+            }
+        }
+        let _opening = Opening(self);
+        let opened = timeout(self.limits.connect_timeout, self.connect())
+            .await
+            .unwrap_or_else(|_| Err(self.unconnected("no answer in time")));
+        let mut pool = self.lock();
+        match opened {
+            Ok(connection) => {
+                pool.connections.push(connection);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no connection to APNs");
+                pool.failures += 1;
+                pool.last_failure =
+                    Some(Failure { error: error.clone(), until: tokio::time::Instant::now() + CONNECT_PAUSE });
+                // Another connection still works: its streams are worth waiting for.
+                if pool.connections.is_empty() { Err(error) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Looks the host up anew for every connection.
+    async fn connect(&self) -> Result<Arc<Connection>, TransportError> {
+        let Endpoint { host, port, .. } = &self.endpoint;
+        let tcp = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| self.unconnected(error))?;
+        tcp.set_nodelay(true).map_err(|error| self.unconnected(error))?;
+        let name = ServerName::try_from(host.clone()).map_err(|error| self.unconnected(error))?;
+        let tls = TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp).await.map_err(|error| {
+            match goaway::certificate_alert(&error) {
+                Some(reason) => TransportError::Refused { reason },
+                None => self.unconnected(error),
+            }
+        })?;
+        if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
+            return Err(self.unconnected("the server does not speak HTTP/2"));
+        }
+        let connection =
+            Connection::start(tls, Arc::clone(&self.room), self.limits.ping_after).await.map_err(|error| {
+                match TransportError::broken(error, false) {
+                    refused @ TransportError::Refused { .. } => refused,
+                    other => self.unconnected(other),
+                }
+            })?;
+        tracing::info!(endpoint = self.endpoint.authority, "connected to APNs");
+        Ok(connection)
+    }
+
+    fn unconnected(&self, why: impl std::fmt::Display) -> TransportError {
+        TransportError::Connect { endpoint: self.endpoint.authority.clone(), why: why.to_string() }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn copy(request: &Request<()>) -> Request<()> {
+    let mut copy = Request::new(());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    copy.headers_mut().clone_from(request.headers());
+    copy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_url_is_https_without_a_path() {
+        let endpoint = Endpoint::parse("https://api.push.apple.com").unwrap();
+        assert_eq!((endpoint.host.as_str(), endpoint.port), ("api.push.apple.com", 443));
+        assert_eq!(endpoint.device_uri("ab"), "https://api.push.apple.com/3/device/ab");
+        assert_eq!(Endpoint::parse("https://127.0.0.1:8443/").unwrap().port, 8443);
+        assert_eq!(Endpoint::parse("https://[::1]:8443").unwrap().host, "::1");
+        for wrong in ["", "api.push.apple.com", "http://localhost:1", "https://a/b", "https://a?x=1"] {
+            assert!(Endpoint::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The FCM client against the simulator.
+
+use std::time::Duration;
+
+use tidings_shared::push_api::Environment;
+use tidings_simulators::fcm::{Details, FcmAction, RegistrationToken, ScriptedError};
+use tidings_simulators::script::Rule;
+
+use super::*;
+use crate::provider::TokenGone;
+use crate::testing::Simulation;
+
+fn client(simulation: &Simulation, clock: &Clock) -> Fcm {
+    let credentials = simulation.simulators.credentials();
+    let account = ServiceAccount::parse(&std::fs::read(&credentials.fcm_account_file).unwrap()).unwrap();
+    let project = account.project_id.clone().unwrap();
+    let http = tidings_shared::http::client(Some(&simulation.ca())).unwrap();
+    let access = Arc::new(AccessTokens::new(account, http.clone(), clock.clone()).unwrap());
+    Fcm::new(&credentials.fcm_url, &project, http, access, WakeStyle::Silent, clock.clone())
+}
+
+fn message() -> Message {
+    Message {
+        id: "01990000-0000-7000-8000-000000000001".to_owned(),
+        token: "registration-token".to_owned(),
+        environment: Environment::Production,
+        registered_at_ms: None,
+        push: Arc::new(Push::Wake {}),
+        collapse_id: Some("wake".to_owned()),
+        expires_at_ms: Clock::system().now_ms() + 3_600_000,
+    }
+}
+
+fn will(simulation: &Simulation, action: FcmAction) {
+    simulation.simulators.fcm().script().add(Rule::once(action));
+}
+
+fn error(code: &str, details: Details) -> ScriptedError {
+    ScriptedError { code: code.to_owned(), status: None, message: None, retry_after: None, details, field: None }
+}
+
+#[tokio::test]
+async fn a_wake_push_arrives() {
+    let simulation = Simulation::start().await;
+    let answer = client(&simulation, &Clock::system()).send(&message()).await;
+    assert_eq!((answer.outcome, answer.status), (Outcome::Accepted, Some(200)), "{answer:?}");
+    let pushes = simulation.simulators.inbox().list(None, 0, 10);
+    assert_eq!(answer.provider_id.as_deref(), Some(pushes[0].id.as_str()));
+    assert_eq!(pushes[0].payload["data"]["tidings"], "wake");
+    assert_eq!(pushes[0].payload["android"]["priority"], "HIGH");
+}
+
+#[tokio::test]
+async fn each_row_of_the_error_table_has_its_outcome() {
+    let simulation = Simulation::start().await;
+    let client = client(&simulation, &Clock::system());
+    let seconds = |seconds| Retry::after(Duration::from_secs(seconds));
+    for (code, details, retry_after, expected) in [
+        ("INVALID_ARGUMENT", Details::Fcm, None, Outcome::Dead),
+        ("INVALID_ARGUMENT", Details::BadRequest, None, Outcome::DropToken(TokenGone::Now)),
+        ("UNREGISTERED", Details::Fcm, None, Outcome::DropToken(TokenGone::Now)),
+        ("SENDER_ID_MISMATCH", Details::Fcm, None, Outcome::Pause),
+        ("THIRD_PARTY_AUTH_ERROR", Details::Fcm, None, seconds(600)),
+        ("QUOTA_EXCEEDED", Details::Fcm, Some(7), seconds(7)),
+        ("QUOTA_EXCEEDED", Details::Fcm, None, seconds(60)),
+        ("QUOTA_EXCEEDED", Details::Quota, None, seconds(60)),
+        ("INTERNAL", Details::Fcm, None, Retry::soon()),
+        ("INTERNAL", Details::None, None, Retry::soon()),
+        ("UNAVAILABLE", Details::Fcm, Some(9), seconds(9)),
+        ("UNAVAILABLE", Details::None, None, Retry::soon()),
+    ] {
+        will(&simulation, FcmAction::Answer(ScriptedError { retry_after, ..error(code, details) }));
+        let answer = client.send(&message()).await;
+        assert_eq!(answer.outcome, expected, "{code} {details:?}: {answer:?}");
+    }
+    will(&simulation, FcmAction::Html502);
+    assert_eq!(client.send(&message()).await.outcome, Retry::soon());
+    assert_eq!(client.send(&message()).await.outcome, Outcome::Accepted);
+}
+
+#[tokio::test]
+async fn a_field_that_is_not_the_token_does_not_cost_it() {
+    let simulation = Simulation::start().await;
+    let data = ScriptedError { field: Some("message.data".to_owned()), ..error("INVALID_ARGUMENT", Details::BadRequest) };
+    will(&simulation, FcmAction::Answer(data));
+    assert_eq!(client(&simulation, &Clock::system()).send(&message()).await.outcome, Outcome::Dead);
+}
+
+#[tokio::test]
+async fn a_token_that_is_gone_is_dropped() {
+    let simulation = Simulation::start().await;
+    let gone = RegistrationToken { token: message().token, project: None, gone: true };
+    simulation.simulators.fcm().register_token(gone);
+    let answer = client(&simulation, &Clock::system()).send(&message()).await;
+    assert_eq!((answer.outcome, answer.status), (Outcome::DropToken(TokenGone::Now), Some(404)));
+}
+
+#[tokio::test]
+async fn a_refused_access_token_is_fetched_anew_once() {
+    let simulation = Simulation::start().await;
+    let client = client(&simulation, &Clock::system());
+    assert_eq!(client.send(&message()).await.outcome, Outcome::Accepted);
+    will(&simulation, FcmAction::RevokeTokens);
+    assert_eq!(client.send(&message()).await.outcome, Outcome::Accepted);
+    assert_eq!(simulation.simulators.fcm().stats().tokens_issued, 2);
+    simulation.simulators.fcm().script().add(Rule::once(FcmAction::RevokeTokens).always());
+    assert_eq!(client.send(&message()).await.outcome, Outcome::Pause);
+}
+
+#[tokio::test]
+async fn many_pushes_share_one_access_token_and_it_is_renewed_early() {
+    let simulation = Simulation::start().await;
+    let clock = Clock::manual(Clock::system().now_ms());
+    let client = Arc::new(client(&simulation, &clock));
+    let burst = async || {
+        let sends = (0..20).map(|_| {
+            let client = Arc::clone(&client);
+            tokio::spawn(async move { client.send(&message()).await.outcome })
+        });
+        for sent in sends.collect::<Vec<_>>() {
+            assert_eq!(sent.await.unwrap(), Outcome::Accepted);
+        }
+    };
+    burst().await;
+    let issued = || simulation.simulators.fcm().stats().tokens_issued;
+    assert_eq!(issued(), 1);
+    // Four minutes before its end: the old one is still used while the new one is fetched.
+    clock.advance(56 * 60_000);
+    burst().await;
+    let renewed = crate::testing::eventually(async || (issued() == 2).then_some(()));
+    renewed.await.unwrap();
+    burst().await;
+    assert_eq!(issued(), 2);
+}
+
+#[tokio::test]
+async fn a_stranger_is_paused_and_an_absent_server_is_waited_for() {
+    let simulation = Simulation::start().await;
+    let clock = Clock::system();
+    let credentials = simulation.simulators.credentials();
+    let http = tidings_shared::http::client(Some(&simulation.ca())).unwrap();
+    let with = |account: &tidings_simulators::fcm::ServiceAccount| {
+        let account = ServiceAccount::parse(&serde_json::to_vec(account).unwrap()).unwrap();
+        let access = Arc::new(AccessTokens::new(account, http.clone(), clock.clone()).unwrap());
+        Fcm::new(&credentials.fcm_url, "tidings-dev", http.clone(), access, WakeStyle::Silent, clock.clone())
+    };
+    let token_uri = credentials.fcm_account.token_uri.clone();
+    let stranger = tidings_simulators::fcm::ServiceAccount::create("tidings-dev", &token_uri).unwrap();
+    let answer = with(&stranger).send(&message()).await;
+    assert_eq!(answer.outcome, Outcome::Pause, "{answer:?}");
+    let mut lost = credentials.fcm_account.clone();
+    lost.token_uri = "https://127.0.0.1:1/token".to_owned();
+    let answer = with(&lost).send(&message()).await;
+    assert_eq!((answer.outcome, answer.reason.as_deref()), (Retry::unreached(), Some("token_endpoint_unreachable")));
+}
+
+#[tokio::test]
+async fn an_answer_that_never_comes_may_have_been_taken() {
+    let simulation = Simulation::start().await;
+    let clock = Clock::system();
+    let credentials = simulation.simulators.credentials();
+    let account = ServiceAccount::parse(&std::fs::read(&credentials.fcm_account_file).unwrap()).unwrap();
+    let ca = reqwest::Certificate::from_pem_bundle(&std::fs::read(simulation.ca()).unwrap()).unwrap();
+    let http = reqwest::Client::builder().tls_certs_merge(ca).timeout(Duration::from_millis(700)).build().unwrap();
+    let access = Arc::new(AccessTokens::new(account, http.clone(), clock.clone()).unwrap());
+    let hasty = Fcm::new(&credentials.fcm_url, "tidings-dev", http, access, WakeStyle::Silent, clock);
+    assert_eq!(hasty.send(&message()).await.outcome, Outcome::Accepted);
+    will(&simulation, FcmAction::Stall);
+    let answer = hasty.send(&message()).await;
+    assert_eq!((answer.outcome, answer.reason.as_deref()), (Retry::unanswered(), Some("timeout")));
+}

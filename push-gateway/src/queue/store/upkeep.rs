@@ -1,0 +1,72 @@
+//! Measuring the queue, ending what is over, forgetting what is old.
+
+use sqlx::Row;
+use tidings_shared::storage::{Database, StorageError};
+
+use crate::metrics::QueueDepth;
+use crate::queue::store::idempotency;
+
+/// The broker keeps messages for seven days by default; an event about one may come again for as long.
+const WAKE_EVENTS_MS: i64 = 8 * 86_400_000;
+
+/// How long the queue is, by app and provider.
+pub(crate) async fn depths(database: &Database) -> Result<Vec<QueueDepth>, StorageError> {
+    let rows = sqlx::query(
+        "SELECT provider, app, COUNT(*) AS length, MIN(created_at) AS oldest FROM push_targets \
+         WHERE due_at IS NOT NULL GROUP BY provider, app",
+    )
+    .fetch_all(database.pool())
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(QueueDepth {
+                provider: row.try_get("provider")?,
+                app: row.try_get("app")?,
+                length: row.try_get("length")?,
+                oldest_ms: row.try_get("oldest")?,
+            })
+        })
+        .collect()
+}
+
+/// Ends what nobody sends any more (its lane is paused or no longer configured), and forgets what is old.
+pub(crate) async fn clean(database: &Database, now_ms: i64, keep_ms: i64) -> Result<(), StorageError> {
+    const OVER: &str = "due_at IS NOT NULL AND state <> 'sending' AND expires_at > 0 AND expires_at <= $1";
+    let mut transaction = database.begin().await?;
+    let marks = sqlx::AssertSqlSafe(format!(
+        "UPDATE push_devices SET wake_at = NULL, wake_target = NULL \
+         WHERE wake_target IN (SELECT id FROM push_targets WHERE {OVER} AND maybe_taken = 0)"
+    ));
+    sqlx::query(marks).bind(now_ms).execute(&mut *transaction).await?;
+    let ends = sqlx::AssertSqlSafe(format!(
+        "UPDATE push_targets SET state = CASE WHEN maybe_taken = 1 THEN 'unknown' ELSE 'expired' END, \
+         reason = COALESCE(reason, 'expired'), due_at = NULL, lease = NULL, updated_at = $1 WHERE {OVER}"
+    ));
+    sqlx::query(ends).bind(now_ms).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    forget(database, now_ms, keep_ms).await
+}
+
+async fn forget(database: &Database, now_ms: i64, keep_ms: i64) -> Result<(), StorageError> {
+    const OLD: &str = "SELECT n.id FROM push_notifications n WHERE n.created_at < $1 \
+         AND NOT EXISTS (SELECT 1 FROM push_targets t WHERE t.notification_id = n.id AND t.due_at IS NOT NULL) \
+         ORDER BY n.created_at LIMIT 1000";
+    // In portions, so that nobody waits long for the write lock.
+    loop {
+        let mut transaction = database.begin().await?;
+        let targets = sqlx::AssertSqlSafe(format!("DELETE FROM push_targets WHERE notification_id IN ({OLD})"));
+        sqlx::query(targets).bind(now_ms - keep_ms).execute(&mut *transaction).await?;
+        let notifications = sqlx::AssertSqlSafe(format!("DELETE FROM push_notifications WHERE id IN ({OLD})"));
+        let removed = sqlx::query(notifications).bind(now_ms - keep_ms).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        if removed.rows_affected() < 1000 {
+            break;
+        }
+    }
+    idempotency::forget(database, now_ms).await?;
+    sqlx::query("DELETE FROM push_wake_events WHERE created_at < $1")
+        .bind(now_ms - WAKE_EVENTS_MS)
+        .execute(database.pool())
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,189 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tidings_shared::clock::Clock;
+use tidings_shared::lifecycle::Shutdown;
+use tidings_shared::push_api::{Environment, Provider, TargetState};
+use tidings_shared::storage::Database;
+use tidings_shared::storage::testing::databases;
+use tokio::task::JoinHandle;
+
+use crate::ids::Ids;
+use crate::metrics::Metrics;
+use crate::provider::{Outcome, Retry};
+use crate::queue::lane::{Lane, LaneSettings, Surroundings};
+use crate::queue::{Recorder, RetryPolicy};
+use crate::testing::{FakeProvider, devices_of, enqueue, enqueue_until, eventually, reaches, register, registration, target};
+
+struct Running {
+    lane: Arc<Lane>,
+    shutdown: Shutdown,
+    work: JoinHandle<()>,
+    recording: JoinHandle<()>,
+}
+
+impl Running {
+    async fn stop(self) {
+        self.shutdown.begin();
+        self.work.await.unwrap();
+        self.recording.await.unwrap();
+    }
+}
+
+fn start(database: &Database, provider: &FakeProvider, recheck: Duration) -> Running {
+    let clock = Clock::system();
+    let (recorder, recording) = Recorder::start(database.clone(), clock.clone());
+    let around = Surroundings {
+        database: database.clone(),
+        recorder,
+        clock: clock.clone(),
+        ids: Ids::new(clock),
+        metrics: Arc::new(Metrics::register(&mut Registry::default())),
+        settings: LaneSettings {
+            concurrency: 8,
+            lease: Duration::from_secs(2),
+            recheck,
+            drain: Duration::from_millis(200),
+            retry: RetryPolicy {
+                first: Duration::from_millis(20),
+                longest: Duration::from_millis(50),
+                give_up: Duration::from_secs(3600),
+            },
+        },
+    };
+    let lane = Arc::new(Lane::new(Provider::Apns, "default", Arc::new(provider.clone())));
+    let shutdown = Shutdown::new();
+    let work = tokio::spawn(Arc::clone(&lane).run(around, shutdown.clone()));
+    Running { lane, shutdown, work, recording }
+}
+
+#[tokio::test]
+async fn what_is_enqueued_is_sent_at_once() {
+    for database in databases().await {
+        let (clock, provider) = (Clock::system(), FakeProvider::default());
+        let running = start(&database, &provider, Duration::from_secs(60));
+        let device = register(&database, &registration("1", "phone", "aa"), &clock).await;
+        let (notification, id) = enqueue(&database, &device, &clock).await;
+        running.lane.wake.notify_one();
+        let found = reaches(&database, &notification, TargetState::Accepted).await;
+        assert_eq!(found.provider_id.as_deref(), Some(id.as_str()));
+        running.stop().await;
+        assert_eq!(provider.sent().len(), 1);
+        assert_eq!(provider.sent()[0].token, "aa");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_attempt_is_repeated_under_the_same_id() {
+    for database in databases().await {
+        let (clock, provider) = (Clock::system(), FakeProvider::default());
+        provider.will_answer(Retry::soon(), "ServiceUnavailable");
+        provider.will_answer(Retry::unreached(), "connect_failed");
+        let device = register(&database, &registration("1", "phone", "aa"), &clock).await;
+        let (notification, id) = enqueue(&database, &device, &clock).await;
+        let running = start(&database, &provider, Duration::from_secs(60));
+        let found = reaches(&database, &notification, TargetState::Accepted).await;
+        assert_eq!((found.attempts, found.reason, found.maybe_repeated), (3, None, false));
+        running.stop().await;
+        assert!(provider.sent().iter().all(|message| message.id == id));
+    }
+}
+
+#[tokio::test]
+async fn the_other_environment_is_tried_once() {
+    for database in databases().await {
+        let (clock, provider) = (Clock::system(), FakeProvider::default());
+        provider.will_answer(Outcome::OtherEnvironment, "BadDeviceToken");
+        provider.will_answer(Outcome::OtherEnvironment, "BadDeviceToken");
+        let device = register(&database, &registration("1", "phone", "aa"), &clock).await;
+        let (notification, _) = enqueue(&database, &device, &clock).await;
+        let running = start(&database, &provider, Duration::from_secs(60));
+        let found = reaches(&database, &notification, TargetState::Dead).await;
+        assert_eq!((found.attempts, found.token_gone), (2, true));
+        running.stop().await;
+        let environments: Vec<_> = provider.sent().iter().map(|message| message.environment).collect();
+        assert_eq!(environments, [Environment::Production, Environment::Sandbox]);
+        assert_eq!(devices_of(&database, "1").await, []);
+    }
+}
+
+#[tokio::test]
+async fn refused_credentials_pause_the_lane_and_keep_its_queue() {
+    for database in databases().await {
+        let (clock, provider) = (Clock::system(), FakeProvider::default());
+        provider.will_answer(Outcome::Pause, "InvalidProviderToken");
+        provider.will_answer(Outcome::Pause, "InvalidProviderToken");
+        let device = register(&database, &registration("1", "phone", "aa"), &clock).await;
+        let mut notifications = Vec::new();
+        let running = start(&database, &provider, Duration::from_millis(150));
+        let (first, _) = enqueue(&database, &device, &clock).await;
+        running.lane.wake.notify_one();
+        let waits = eventually(async || {
+            let found = target(&database, &first).await;
+            (found.state == TargetState::Queued && found.reason.is_some()).then_some(found)
+        });
+        let found = waits.await.unwrap();
+        assert_eq!((found.attempts, found.reason.as_deref()), (0, Some("InvalidProviderToken")));
+        for _ in 0..5 {
+            notifications.push(enqueue(&database, &device, &clock).await.0);
+            running.lane.wake.notify_one();
+        }
+        // One push asks, is refused, then another asks and is taken: everything goes out.
+        for notification in std::iter::once(&first).chain(&notifications) {
+            reaches(&database, notification, TargetState::Accepted).await;
+        }
+        running.stop().await;
+        assert_eq!(provider.sent().len(), 2 + 6);
+    }
+}
+
+#[tokio::test]
+async fn what_is_over_is_recorded_without_being_sent() {
+    for database in databases().await {
+        let (clock, provider) = (Clock::system(), FakeProvider::default());
+        let device = register(&database, &registration("1", "phone", "aa"), &clock).await;
+        let (notification, _) = enqueue_until(&database, &device, &clock, clock.now_ms() - 1).await;
+        let running = start(&database, &provider, Duration::from_secs(60));
+        let found = reaches(&database, &notification, TargetState::Expired).await;
+        assert_eq!(found.attempts, 0);
+        running.stop().await;
+        assert!(provider.sent().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_stop_gives_up_what_is_not_answered_and_a_new_worker_sends_it_after_the_lease() {
+    for database in databases().await {
+        let clock = Clock::system();
+        let silent = FakeProvider { silent: true, ..FakeProvider::default() };
+        let device = register(&database, &registration("1", "phone", "aa"), &clock).await;
+        let (notification, _) = enqueue(&database, &device, &clock).await;
+        let running = start(&database, &silent, Duration::from_secs(60));
+        eventually(async || (!silent.sent().is_empty()).then_some(())).await.unwrap();
+        running.stop().await;
+        assert_eq!(target(&database, &notification).await.state, TargetState::Sending);
+        let provider = FakeProvider::default();
+        let running = start(&database, &provider, Duration::from_secs(60));
+        let found = reaches(&database, &notification, TargetState::Accepted).await;
+        assert_eq!((found.attempts, found.maybe_repeated), (2, true));
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_never_comes_is_a_retry_that_may_repeat() {
+    for database in databases().await {
+        let clock = Clock::system();
+        let silent = FakeProvider { silent: true, ..FakeProvider::default() };
+        let device = register(&database, &registration("1", "phone", "aa"), &clock).await;
+        let (notification, _) = enqueue(&database, &device, &clock).await;
+        let running = start(&database, &silent, Duration::from_secs(60));
+        // Half the lease of two seconds.
+        let twice = eventually(async || Some(target(&database, &notification).await).filter(|found| found.attempts == 2));
+        let found = twice.await.unwrap();
+        assert!(found.maybe_repeated);
+        assert_eq!(found.reason.as_deref(), Some("timeout"));
+        running.stop().await;
+    }
+}

@@ -1,0 +1,168 @@
+//! The parts of the service and their life: start, work, stop.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::Context;
+use prometheus_client::registry::Registry;
+use tidings_shared::auth::{ServiceKeys, Verifier};
+use tidings_shared::clock::Clock;
+use tidings_shared::health::Health;
+use tidings_shared::http::{operations_router, serve};
+use tidings_shared::lifecycle::Shutdown;
+use tidings_shared::storage::Database;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::api::{self, Gateway};
+use crate::apps::Apps;
+use crate::config::Config;
+use crate::ids::Ids;
+use crate::metrics::Metrics;
+use crate::queue::lane::{LaneSettings, Surroundings};
+use crate::queue::{Recorder, RetryPolicy, janitor};
+use crate::wake::{BrokerLogin, Waker, listen};
+
+/// How long a stop waits for pushes under way.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// The sockets of the service.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The HTTP interface.
+    pub http: TcpListener,
+}
+
+impl Listeners {
+    /// Binds what the configuration names.
+    ///
+    /// # Errors
+    /// The address, the setting, and what to do.
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self { http: tidings_shared::service::bind(config.listen, "push.listen").await? })
+    }
+}
+
+/// Runs the gateway until the shutdown. A database or broker that is away is waited for; `/readyz` says so.
+///
+/// # Errors
+/// Credentials or keys that cannot be used, or a listener that fails.
+pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock: Clock) -> anyhow::Result<()> {
+    let apps = Arc::new(Apps::load(&config, &clock).context("the push apps cannot be used")?);
+    let verifier = Verifier::new(config.auth.clone(), clock.clone()).context("tokens cannot be verified")?;
+    let login = broker_login(&config)?;
+    if apps.lanes().next().is_none() {
+        tracing::warn!("no app is configured (push.apps.NAME…): devices cannot register and nothing is pushed");
+    }
+    let health = Health::default();
+    let database_health = health.register("database");
+    let mut registry = Registry::default();
+    let metrics = Arc::new(Metrics::register(&mut registry));
+    let ids = Ids::new(clock.clone());
+    let gateway = Arc::new(Gateway {
+        database: OnceLock::new(),
+        apps: Arc::clone(&apps),
+        verifier,
+        service_keys: ServiceKeys::new(config.service_keys.clone()),
+        ids: ids.clone(),
+        clock: clock.clone(),
+        metrics: Arc::clone(&metrics),
+        ttl: config.ttl,
+        max_devices: config.max_devices,
+    });
+    let router =
+        api::router(Arc::clone(&gateway), config.max_body).merge(operations_router(health.clone(), Arc::new(registry)));
+    // Registered before the database is there, so that /readyz never skips it.
+    let broker_health = login.as_ref().map(|_| health.register("broker"));
+    let mut parts = JoinSet::new();
+    let served = serve(listeners.http, router, shutdown.clone());
+    parts.spawn(async move { served.await.context("the HTTP interface failed") });
+
+    let database =
+        Database::connect_patiently(&config.database, config.database_connections, &database_health, &shutdown).await;
+    let Some(database) = database else { return ended(parts).await };
+    // Set once, here.
+    let _ = gateway.database.set(database.clone());
+    let (recorder, recording) = Recorder::start(database.clone(), clock.clone());
+    let around = Surroundings {
+        database: database.clone(),
+        recorder,
+        clock: clock.clone(),
+        ids: ids.clone(),
+        metrics: Arc::clone(&metrics),
+        settings: lane_settings(&config),
+    };
+    for lane in apps.lanes() {
+        let lane = Arc::clone(lane).run(around.clone(), shutdown.clone());
+        parts.spawn(async move {
+            lane.await;
+            Ok(())
+        });
+    }
+    drop(around);
+    let upkeep = janitor::run(
+        database.clone(),
+        Arc::clone(&metrics),
+        clock.clone(),
+        config.keep,
+        database_health,
+        shutdown.clone(),
+    );
+    parts.spawn(async move {
+        upkeep.await;
+        Ok(())
+    });
+    if let (Some(login), Some(health)) = (login, broker_health) {
+        let ttl_ms = i64::try_from(config.wake_ttl.as_millis()).unwrap_or(i64::MAX);
+        let waker = Waker { database: database.clone(), apps, ids, clock, metrics, ttl_ms };
+        let listening = listen(waker, login, health, shutdown.clone());
+        parts.spawn(async move {
+            listening.await;
+            Ok(())
+        });
+    }
+    let result = ended(parts).await;
+    // The lanes are gone; what they had to record is written before the database is closed.
+    recording.await.context("the recorder of results failed")?;
+    database.close().await;
+    result
+}
+
+/// Waits for all parts; the first failure is the service's.
+async fn ended(mut parts: JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
+    let mut result = Ok(());
+    while let Some(part) = parts.join_next().await {
+        let part = part.context("a part of the push-gateway panicked").and_then(|part| part);
+        if result.is_ok() && part.is_err() {
+            return part;
+        }
+        result = result.and(part);
+    }
+    result
+}
+
+fn broker_login(config: &Config) -> anyhow::Result<Option<BrokerLogin>> {
+    if !config.broker.enabled {
+        return Ok(None);
+    }
+    let tls = config
+        .broker
+        .url
+        .starts_with("mqtts://")
+        .then(|| tidings_shared::tls::client_config(config.ca_file.as_deref(), None, &[b"mqtt"]))
+        .transpose()
+        .context("push.ca_file")?;
+    let login = BrokerLogin::new(&config.broker.url, tls, config.handler_keys.clone(), &config.broker.client_id)
+        .context("push.broker")?;
+    Ok(Some(login))
+}
+
+fn lane_settings(config: &Config) -> LaneSettings {
+    LaneSettings {
+        concurrency: config.concurrency,
+        lease: config.lease,
+        recheck: config.recheck,
+        drain: DRAIN,
+        retry: RetryPolicy { first: config.retry.first, longest: config.retry.longest, give_up: config.retry.give_up },
+    }
+}

@@ -1,0 +1,148 @@
+//! Where the broker is and how to log in to it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+use rumqttc::{
+    AckMode, AsyncClient, Broker, BrokerSessionResumePolicy, ConnectReturnCode, ConnectionError, EventLoop,
+    MqttOptions, TlsConfiguration, Transport,
+};
+use rustls::ClientConfig;
+
+/// Events that may be unacknowledged at once.
+pub(super) const RECEIVE_MAXIMUM: u16 = 256;
+/// How long the broker keeps the events while this service is away.
+const SESSION_EXPIRY_S: u32 = 7 * 86_400;
+
+/// How to reach the broker and log in as a handler.
+#[derive(Clone)]
+pub struct BrokerLogin {
+    address: Address,
+    tls: Option<Arc<ClientConfig>>,
+    keys: Vec<String>,
+    client_id: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Address {
+    host: String,
+    port: u16,
+    tls: bool,
+}
+
+/// A text that is no broker address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is no broker address; it is mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")]
+pub struct InvalidBroker(String);
+
+impl fmt::Debug for BrokerLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrokerLogin").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+impl BrokerLogin {
+    /// `keys`: when one is refused the next is tried, so that keys can rotate. `tls` is for `mqtts://`.
+    ///
+    /// # Errors
+    /// [`InvalidBroker`] says what is allowed.
+    pub fn new(
+        url: &str,
+        tls: Option<ClientConfig>,
+        keys: Vec<String>,
+        client_id: &str,
+    ) -> Result<Self, InvalidBroker> {
+        Ok(Self { address: Address::parse(url)?, tls: tls.map(Arc::new), keys, client_id: client_id.to_owned() })
+    }
+
+    pub(super) fn connect(&self, key: usize) -> (AsyncClient, EventLoop) {
+        let mut options = MqttOptions::new(&self.client_id, Broker::tcp(&self.address.host, self.address.port));
+        if self.address.tls
+            && let Some(tls) = &self.tls
+        {
+            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::clone(tls))));
+        }
+        if let Some(key) = self.keys.get(key % self.keys.len().max(1)) {
+            options.set_credentials("handler", key.clone());
+        }
+        options
+            .set_clean_start(false)
+            .set_session_expiry_interval(Some(SESSION_EXPIRY_S))
+            // Only QoS 1 is received and nothing is published, so there is no state of ours to restore.
+            .set_broker_session_resume_policy(BrokerSessionResumePolicy::AllowBrokerOnly)
+            .set_ack_mode(AckMode::Manual)
+            .set_receive_maximum(Some(RECEIVE_MAXIMUM))
+            .set_keep_alive(30)
+            .set_connect_timeout(Duration::from_secs(10));
+        AsyncClient::builder(options).unbounded().build()
+    }
+
+    /// What ended a connection, for people.
+    pub(super) fn explain(&self, error: &ConnectionError) -> String {
+        let address = &self.address;
+        if key_refused(error) {
+            return if self.keys.is_empty() {
+                format!("the broker at {address} wants a handler key; set keys.handler")
+            } else {
+                format!("the broker at {address} refuses the handler key; compare keys.handler here with the broker's")
+            };
+        }
+        match error {
+            ConnectionError::ConnectionRefused(code) => {
+                format!("the broker at {address} refuses the connection: {code:?}")
+            }
+            ConnectionError::Timeout(_) => format!("the broker at {address} does not answer within 10 seconds"),
+            ConnectionError::Io(error) => format!("no connection to the broker at {address}: {error}"),
+            error => format!("the connection to the broker at {address} ended: {error}"),
+        }
+    }
+}
+
+/// Whether another key may be accepted.
+pub(super) fn key_refused(error: &ConnectionError) -> bool {
+    matches!(
+        error,
+        ConnectionError::ConnectionRefused(ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized)
+    )
+}
+
+impl Address {
+    fn parse(url: &str) -> Result<Self, InvalidBroker> {
+        let invalid = || InvalidBroker(url.to_owned());
+        let uri: Uri = url.parse().map_err(|_| invalid())?;
+        let (tls, default_port) = match uri.scheme_str() {
+            Some("mqtt") => (false, 1883),
+            Some("mqtts") => (true, 8883),
+            _ => return Err(invalid()),
+        };
+        let plain = matches!(uri.path(), "" | "/") && uri.query().is_none();
+        let authority =
+            uri.authority().filter(|authority| plain && !authority.as_str().contains('@')).ok_or_else(invalid)?;
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Self { host, port: authority.port_u16().unwrap_or(default_port), tls })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_scheme_a_host_and_maybe_a_port() {
+        let parsed = |url: &str| Address::parse(url).map(|address| (address.host, address.port, address.tls));
+        assert_eq!(parsed("mqtt://127.0.0.1"), Ok(("127.0.0.1".to_owned(), 1883, false)));
+        assert_eq!(parsed("mqtts://broker.example"), Ok(("broker.example".to_owned(), 8883, true)));
+        assert_eq!(parsed("mqtt://[::1]:7"), Ok(("::1".to_owned(), 7, false)));
+        for wrong in ["", "broker", "http://broker", "mqtt://", "mqtt://u@h", "mqtt://h/x"] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! One push: checked, answered, delivered, or treated as a script says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::{Bytes, BytesMut};
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http::{HeaderMap, Request, Response, StatusCode};
+
+use super::auth::Sender;
+use super::connection::Connection;
+use super::reason::Refusal;
+use super::request::{self, PushRequest};
+use super::{ApnsAction, ApnsSimulator, ConnectionCommand, ScriptedAnswer, lock};
+use crate::inbox::{Provider, Push};
+
+/// Answers one stream.
+pub(crate) async fn answer(
+    simulator: ApnsSimulator,
+    connection: Arc<Connection>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
+    let (parts, body) = request.into_parts();
+    let id = request::apns_id(&parts.headers);
+    let judged = judge(&simulator, &connection, &parts, body).await;
+    let (request, sender, payload) = match judged {
+        Ok(accepted) => accepted,
+        Err(refusal) => {
+            if refusal.status == StatusCode::FORBIDDEN {
+                connection.distrusted();
+            }
+            return finish(&simulator, &connection, &mut respond, &id, Err(refusal));
+        }
+    };
+    let hit = simulator.0.script.next(&request.token, &sender.topic);
+    let push = Push {
+        seq: 0,
+        provider: Provider::Apns,
+        token: request.token,
+        id: id.clone(),
+        at_ms: simulator.0.clock.now_ms(),
+        topic: sender.topic,
+        headers: apns_headers(&parts.headers),
+        sender: sender.name,
+        connection: connection.number,
+        payload,
+    };
+    let Some(hit) = hit else {
+        simulator.0.inbox.deliver(push);
+        connection.proven();
+        return finish(&simulator, &connection, &mut respond, &id, Ok(()));
+    };
+
+    let accepts = matches!(&hit.action, ApnsAction::Accept | ApnsAction::StreamLimit(_))
+        || matches!(&hit.action, ApnsAction::Goaway(goaway) if !goaway.unprocessed);
+    if accepts || hit.delivered {
+        simulator.0.inbox.deliver(push);
+    }
+    if !hit.delay.is_zero() {
+        tokio::select! {
+            () = tokio::time::sleep(hit.delay) => {}
+            _ = reset_by_client(&mut respond) => return connection.stream_done(),
+        }
+    }
+    match hit.action {
+        ApnsAction::Accept => {
+            connection.proven();
+            finish(&simulator, &connection, &mut respond, &id, Ok(()));
+        }
+        ApnsAction::StreamLimit(limit) => {
+            connection.proven();
+            connection.set_max_streams(limit);
+            finish(&simulator, &connection, &mut respond, &id, Ok(()));
+        }
+        ApnsAction::Answer(answer) => {
+            let outcome = scripted(&answer);
+            match &outcome {
+                Ok(()) => connection.proven(),
+                Err(refusal) if refusal.status == StatusCode::FORBIDDEN => connection.distrusted(),
+                Err(_) => {}
+            }
+            finish(&simulator, &connection, &mut respond, &id, outcome);
+        }
+        ApnsAction::Goaway(goaway) if goaway.unprocessed => {
+            // The stream before this one is the last that is answered; clients count in twos.
+            let last = respond.stream_id().as_u32().saturating_sub(2);
+            connection.go_away(&goaway.reason, Some(last));
+            connection.stream_done();
+            let _ = reset_by_client(&mut respond).await;
+        }
+        ApnsAction::Goaway(goaway) => {
+            connection.go_away(&goaway.reason, None);
+            finish(&simulator, &connection, &mut respond, &id, Ok(()));
+        }
+        ApnsAction::Stall => {
+            let _ = reset_by_client(&mut respond).await;
+            connection.stream_done();
+        }
+        ApnsAction::Reset => {
+            connection.stream_done();
+            respond.send_reset(Reason::INTERNAL_ERROR);
+        }
+        ApnsAction::Cut => {
+            connection.command(ConnectionCommand::Cut);
+            let _ = reset_by_client(&mut respond).await;
+            connection.stream_done();
+        }
+    }
+}
+
+/// Whether the push may be sent, by whom, and what it carries.
+async fn judge(
+    simulator: &ApnsSimulator,
+    connection: &Connection,
+    parts: &http::request::Parts,
+    body: RecvStream,
+) -> Result<(PushRequest, Sender, serde_json::Value), Refusal> {
+    let token = request::path_token(&parts.method, &parts.uri)?;
+    let sender = simulator.0.checker.authenticate(&parts.headers, &connection.identity)?;
+    let request = request::check(token, &parts.headers)?;
+    let payload = read_body(body, request.max_payload).await?;
+    let payload = request::check_payload(&payload, &request)?;
+    check_token(simulator, connection, &request, &sender)?;
+    Ok((request, sender, payload))
+}
+
+/// Reads the payload; one byte more than allowed is enough to refuse it.
+async fn read_body(mut body: RecvStream, limit: usize) -> Result<Bytes, Refusal> {
+    let mut payload = BytesMut::new();
+    while let Some(chunk) = body.data().await {
+        // The client has given up or broken the protocol: the answer, if any, reaches nobody.
+        let chunk = chunk.map_err(|_| Refusal::new("PayloadEmpty"))?;
+        let _ = body.flow_control().release_capacity(chunk.len());
+        if payload.len() + chunk.len() > limit {
+            return Err(Refusal::new("PayloadTooLarge"));
+        }
+        if payload.is_empty() && body.is_end_stream() {
+            return Ok(chunk);
+        }
+        payload.extend_from_slice(&chunk);
+    }
+    Ok(payload.freeze())
+}
+
+fn check_token(
+    simulator: &ApnsSimulator,
+    connection: &Connection,
+    request: &PushRequest,
+    sender: &Sender,
+) -> Result<(), Refusal> {
+    let tokens = lock(&simulator.0.tokens);
+    let Some(known) = tokens.get(&request.token) else {
+        return if simulator.0.options.strict_tokens { Err(Refusal::new("BadDeviceToken")) } else { Ok(()) };
+    };
+    if let (Some(belongs), Some(here)) = (known.environment, connection.identity.environment)
+        && belongs != here
+    {
+        return Err(Refusal::new("BadDeviceToken"));
+    }
+    if known.topic.as_deref().is_some_and(|topic| topic != request::base_topic(&sender.topic)) {
+        return Err(Refusal::new("DeviceTokenNotForTopic"));
+    }
+    if let Some(gone_at_ms) = known.gone_at_ms {
+        let reason = known.gone_reason.clone().unwrap_or_else(|| "Unregistered".to_owned());
+        return Err(Refusal { status: StatusCode::GONE, ..Refusal::gone(reason, gone_at_ms) });
+    }
+    Ok(())
+}
+
+fn scripted(answer: &ScriptedAnswer) -> Result<(), Refusal> {
+    let reason = answer.reason.clone().unwrap_or_default();
+    let refusal = Refusal::new(reason);
+    let status = answer.status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(refusal.status);
+    if status == StatusCode::OK {
+        return Ok(());
+    }
+    Err(Refusal { status, timestamp: answer.timestamp, retry_after: answer.retry_after, ..refusal })
+}
+
+fn finish(
+    simulator: &ApnsSimulator,
+    connection: &Connection,
+    respond: &mut SendResponse<Bytes>,
+    id: &str,
+    outcome: Result<(), Refusal>,
+) {
+    let mut response = Response::builder().header("apns-id", id);
+    let body = match outcome {
+        Ok(()) => {
+            simulator.0.accepted.fetch_add(1, Ordering::Relaxed);
+            String::new()
+        }
+        Err(refusal) => {
+            *lock(&simulator.0.refused).entry(refusal.reason.to_string()).or_default() += 1;
+            response = response.status(refusal.status);
+            if let Some(seconds) = refusal.retry_after {
+                response = response.header("retry-after", seconds);
+            }
+            if refusal.reason.is_empty() { String::new() } else { refusal.body() }
+        }
+    };
+    // Before the answer is on its way: the client may open its next stream as soon as it has it.
+    connection.stream_done();
+    let Ok(response) = response.body(()) else { return };
+    if let Ok(mut stream) = respond.send_response(response, body.is_empty())
+        && !body.is_empty()
+    {
+        // Only a connection that is gone refuses this.
+        let _ = stream.send_data(Bytes::from(body), true);
+    }
+}
+
+async fn reset_by_client(respond: &mut SendResponse<Bytes>) -> Result<Reason, h2::Error> {
+    std::future::poll_fn(|cx| respond.poll_reset(cx)).await
+}
+
+fn apns_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
+    headers
+        .iter()
+        .filter(|(name, _)| name.as_str().starts_with("apns-"))
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect()
+}

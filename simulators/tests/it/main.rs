@@ -1,0 +1,7 @@
+//! The simulators through their public doors.
+
+mod apns;
+mod apns_faults;
+mod common;
+mod control;
+mod fcm;

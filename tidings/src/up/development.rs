@@ -1,0 +1,60 @@
+//! Keys and tokens of a development machine, kept in the data folder.
+
+use std::path::Path;
+
+use anyhow::Context;
+use rand::Rng;
+use tidings_shared::clock::Clock;
+use tidings_shared::config::Settings;
+use tidings_shared::identity::UserId;
+use tidings_shared::tls::write_private;
+use tidings_simulators::control::{Issuer, TokenRequest, parse_ttl};
+
+use super::wiring::{has_own_issuer, reach};
+
+/// A shared key, made at the first start and read at the next ones (`DATA/dev/NAME.key`).
+///
+/// # Errors
+/// When it cannot be read or written.
+pub(crate) fn shared_key(data: &Path, name: &str) -> anyhow::Result<String> {
+    let folder = data.join("dev");
+    let file = folder.join(format!("{name}.key"));
+    if let Ok(key) = std::fs::read_to_string(&file)
+        && !key.trim().is_empty()
+    {
+        return Ok(key.trim().to_owned());
+    }
+    std::fs::create_dir_all(&folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+    let key = format!("dev-{name}-{:032x}", random_u128());
+    write_private(&file, &format!("{key}\n"))?;
+    Ok(key)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a secret must not be predictable")]
+fn random_u128() -> u128 {
+    rand::rng().random()
+}
+
+/// A token of the development issuer, for `tidings token` beside a running `tidings up`.
+///
+/// # Errors
+/// When the configuration names an issuer of its own, or the issuer's key cannot be used.
+pub(crate) fn mint(settings: &Settings, user: &UserId, ttl: &str, clock: &Clock) -> anyhow::Result<String> {
+    anyhow::ensure!(
+        !has_own_issuer(settings),
+        "the configuration names an issuer of its own (auth.jwks_url, auth.jwks_file or auth.public_key_file); ask that one for a token"
+    );
+    let config = tidings_simulators::Config::from_settings(settings)?;
+    let url = config.control_url.clone().unwrap_or_else(|| format!("http://{}", reach(config.control_listen)));
+    let issuer = Issuer::load_or_create(&config.folder.join("issuer"), &url, clock.clone())?;
+    token(&issuer, user, ttl)
+}
+
+/// A token of this issuer.
+///
+/// # Errors
+/// When `ttl` is no time.
+pub(crate) fn token(issuer: &Issuer, user: &UserId, ttl: &str) -> anyhow::Result<String> {
+    let ttl_ms = parse_ttl(ttl).map_err(anyhow::Error::msg)?;
+    Ok(issuer.mint(user, &TokenRequest::ttl_ms(ttl_ms))?.0)
+}
