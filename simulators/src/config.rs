@@ -15,7 +15,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("simulators.apns.max_streams", Kind::Count { min: 1, max: 100_000 }, "1000", "Concurrent streams that a connection may use after its first accepted push; 1 before."),
     Setting::new("simulators.apns.strict_tokens", Kind::Flag, "false", "Answer BadDeviceToken for device tokens that were never registered with the simulator."),
     Setting::new("simulators.apns.token_update_interval", Kind::Duration, "0s", "Answer TooManyProviderTokenUpdates when a key's provider token changes more often than this (Apple: 20m); 0s allows any."),
-    Setting::new("simulators.apns.client_roots", Kind::Texts, "", "PEM files of the authorities that client certificates may come from."),
+    Setting::new("simulators.apns.client_roots", Kind::Texts, "", "PEM files of the authorities that client certificates may come from; when empty, the development root of the passbook service in the data folder (wallet/certificates/root.pem)."),
     Setting::optional("simulators.apns.keys.*.file", Kind::Path, "A provider key (public, or the .p8 itself); the name is its key id. A development key exists without any setting."),
     Setting::optional("simulators.apns.keys.*.team", Kind::Text, "The team id of that key."),
     Setting::new("simulators.fcm.listen", Kind::Address, "127.0.0.1:8444", "Where the FCM simulator listens (TLS)."),
@@ -103,6 +103,11 @@ impl Config {
                 names: settings.texts("simulators.tls.names"),
             },
         };
+        let mut client_roots: Vec<PathBuf> =
+            settings.texts("simulators.apns.client_roots").into_iter().map(PathBuf::from).collect();
+        if client_roots.is_empty() {
+            client_roots.push(settings.path("data").join("wallet/certificates/root.pem"));
+        }
         let keys = settings.names("simulators.apns.keys").into_iter().filter_map(|key_id| {
             let file = settings.optional_path(&format!("simulators.apns.keys.{key_id}.file"))?;
             let team_id = settings.optional_text(&format!("simulators.apns.keys.{key_id}.team"))?;
@@ -115,7 +120,7 @@ impl Config {
                 max_streams: u32::try_from(settings.count("simulators.apns.max_streams")).unwrap_or(u32::MAX),
                 strict_tokens: settings.flag("simulators.apns.strict_tokens"),
                 token_update_interval_ms: settings.count("simulators.apns.token_update_interval"),
-                client_roots: settings.texts("simulators.apns.client_roots").into_iter().map(PathBuf::from).collect(),
+                client_roots,
             },
             apns_keys: keys.collect(),
             fcm_listen: settings.address("simulators.fcm.listen"),

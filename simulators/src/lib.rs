@@ -9,8 +9,10 @@ pub mod control;
 pub mod fcm;
 pub mod inbox;
 mod metrics;
+pub mod push_source;
 pub mod script;
 mod tls;
+pub mod wallet;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

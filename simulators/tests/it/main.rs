@@ -5,3 +5,5 @@ mod apns_faults;
 mod common;
 mod control;
 mod fcm;
+mod pass_server;
+mod wallet;
