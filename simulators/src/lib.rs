@@ -9,6 +9,7 @@ pub mod control;
 pub mod fcm;
 pub mod inbox;
 mod metrics;
+pub mod phone;
 pub mod push_source;
 pub mod script;
 mod tls;

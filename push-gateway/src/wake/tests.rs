@@ -177,6 +177,7 @@ async fn a_wake_push_that_never_reached_the_phone_leaves_no_mark() {
         waker.sees_unacked("m1", START).await;
         crate::queue::store::upkeep::clean(&database, START + DAY, 7 * DAY).await.unwrap();
         assert_eq!(pushes(&database).await, [TargetState::Expired]);
+        clock.advance(DAY);
         waker.sees_unacked("m2", START + DAY).await;
         assert_eq!(pushes(&database).await, [TargetState::Expired, TargetState::Queued]);
     }

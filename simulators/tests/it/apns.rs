@@ -188,7 +188,7 @@ async fn client_certificates_are_checked() {
 }
 
 /// Writes ROOT.pem, and NAME.pem and NAME.key signed by it with this user id in the subject.
-fn make_certificates(folder: &std::path::Path, root: &str, name: &str, uid: &str) {
+pub(crate) fn make_certificates(folder: &std::path::Path, root: &str, name: &str, uid: &str) {
     use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
     let root_key = KeyPair::generate().unwrap();
