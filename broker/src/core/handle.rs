@@ -63,6 +63,7 @@ impl EngineHandle {
     ///
     /// # Errors
     /// The packet.
+    #[expect(clippy::result_large_err, reason = "the packet itself comes back, to be sent again")]
     pub fn try_send(&self, conn: ConnId, packet: Packet) -> Result<(), Packet> {
         match self.commands.try_reserve() {
             Ok(place) => {
