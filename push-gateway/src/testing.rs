@@ -170,3 +170,11 @@ pub(crate) async fn notifications(database: &Database) -> Vec<String> {
         .unwrap();
     rows.iter().map(|row| row.get("id")).collect()
 }
+
+/// How many pushes were ever made for a registration.
+pub(crate) async fn pushes_to(database: &Database, device: &str) -> i64 {
+    use sqlx::Row;
+
+    let row = sqlx::query("SELECT COUNT(*) AS pushes FROM push_targets WHERE device_id = $1");
+    row.bind(device).fetch_one(database.pool()).await.unwrap().get("pushes")
+}
