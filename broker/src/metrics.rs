@@ -146,10 +146,18 @@ impl Collector for EngineCollector {
         for (name, help, value) in [
             ("tidings_broker_publishes_stored", "Publishes appended to the log", stats.stored),
             ("tidings_broker_publishes_duplicate", "Publishes whose message id was known", stats.duplicates),
-            ("tidings_broker_topics_refused", "Publishes, wills and subscriptions that the topic rules forbade", stats.refused),
+            (
+                "tidings_broker_topics_refused",
+                "Publishes, wills and subscriptions that the topic rules forbade",
+                stats.refused,
+            ),
             ("tidings_broker_publishes_not_stored", "Publishes that could not be stored", stats.not_stored),
             ("tidings_broker_deliveries_expired", "Deliveries left out: the message had expired", stats.expired),
-            ("tidings_broker_deliveries_too_large", "Deliveries left out: larger than the client takes", stats.too_large),
+            (
+                "tidings_broker_deliveries_too_large",
+                "Deliveries left out: larger than the client takes",
+                stats.too_large,
+            ),
             ("tidings_broker_takeovers", "Connections taken over by the same client", stats.takeovers),
             ("tidings_broker_wakes", "Users reported as unacked", stats.wakes),
             ("tidings_broker_wills_lost", "Wills that could not be stored", stats.wills_lost),

@@ -127,10 +127,12 @@ async fn stop(engine: &EngineHandle, gate: &Gate, shutdown: &Shutdown) {
 }
 
 fn announce(listeners: &Listeners) {
-    let address = |listener: &TcpListener| listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
+    let address =
+        |listener: &TcpListener| listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
     tracing::info!(
         mqtt = address(&listeners.mqtt),
-        mqtt_tls = listeners.mqtt_tls.as_ref().map(address).unwrap_or_else(|| "off: broker.tls.cert is not set".to_owned()),
+        mqtt_tls =
+            listeners.mqtt_tls.as_ref().map(address).unwrap_or_else(|| "off: broker.tls.cert is not set".to_owned()),
         http = address(&listeners.http),
         "the broker is listening"
     );

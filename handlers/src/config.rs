@@ -159,7 +159,7 @@ mod tests {
     fn load(pairs: &[(&str, &str)]) -> anyhow::Result<Config> {
         let mut loader = Loader::new(&[config::SETTINGS, SETTINGS]);
         for (key, value) in pairs {
-            loader = loader.flag("--set", key, value);
+            loader = loader.flag("--set", key, *value);
         }
         Config::from_settings(&loader.load()?)
     }

@@ -178,5 +178,3 @@ fn refusal(error: HandlerError, detail: Detail, user: &UserId, device: Option<&s
     }
 }
 
-#[cfg(test)]
-mod tests;

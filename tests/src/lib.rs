@@ -10,6 +10,8 @@ pub mod broker;
 pub mod curl;
 pub mod mosquitto;
 pub mod packet;
+pub mod passbook;
+pub mod pkpass;
 pub mod ports;
 pub mod programs;
 pub mod python;

@@ -1,6 +1,7 @@
 //! A whole Tidings in one process, as `tidings up` starts it, with everything ephemeral and ports of its own.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -34,9 +35,24 @@ impl World {
     /// Starts it with settings (`broker.wake.grace=1s`).
     #[must_use]
     pub fn up_with(settings: &[&str]) -> Self {
-        let ports = Offset::take();
+        Self::launch(&["--ephemeral"], settings, Offset::take())
+    }
+
+    /// Starts it on a data folder that outlives it.
+    #[must_use]
+    pub fn up_in(data: &Path) -> Self {
+        Self::up_again(data, Offset::take())
+    }
+
+    /// Starts it on a data folder and the ports of an earlier start.
+    #[must_use]
+    pub fn up_again(data: &Path, ports: Offset) -> Self {
+        Self::launch(&["--data", &data.display().to_string()], &[], ports)
+    }
+
+    fn launch(arguments: &[&str], settings: &[&str], ports: Offset) -> Self {
         let mut command = Command::new(program("tidings"));
-        command.args(["up", "--ephemeral", "--port-offset", &ports.number().to_string()]);
+        command.arg("up").args(arguments).args(["--port-offset", &ports.number().to_string()]);
         for setting in settings {
             command.args(["--set", setting]);
         }
@@ -46,6 +62,29 @@ impl World {
         let mut process = Running::start("tidings up", command);
         process.says("tidings is ready", PATIENCE);
         Self { process, ports }
+    }
+
+    /// Stops it in good order; what is left is its ports.
+    ///
+    /// # Panics
+    /// When it does not end well.
+    #[must_use]
+    pub fn stop(mut self) -> Offset {
+        self.process.terminate();
+        let (status, log) = self.process.end(PATIENCE);
+        assert!(status.success(), "SIGTERM is a clean stop, not {status}:\n{log}");
+        self.ports
+    }
+
+    /// Its data folder, as the table says.
+    ///
+    /// # Panics
+    /// When the table does not say it.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        let table = self.process.log();
+        let line = table.lines().find_map(|line| line.trim().strip_prefix("data folder")).expect("the data folder");
+        PathBuf::from(line.trim())
     }
 
     /// The broker's plain MQTT listener.

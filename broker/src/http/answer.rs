@@ -57,9 +57,7 @@ enum Values {
 
 impl Answer {
     pub(super) fn new(stored: &[Stored], epoch: u64, next: Cursor, recovered: bool) -> Self {
-        let messages = stored.iter().map(|(offset, message)| {
-            item(message, Cursor { epoch, offset: offset.0 })
-        });
+        let messages = stored.iter().map(|(offset, message)| item(message, Cursor { epoch, offset: offset.0 }));
         Self { messages: messages.collect(), cursor: next.to_string(), recovered }
     }
 }

@@ -178,10 +178,8 @@ fn end_of_wait(door: &Door, start: Start, found: &Found) -> Response {
 }
 
 fn too_many(limits: &Limits) -> ApiError {
-    let message = format!(
-        "{} requests of this user wait already; let each client have one at a time",
-        limits.polls_per_user
-    );
+    let message =
+        format!("{} requests of this user wait already; let each client have one at a time", limits.polls_per_user);
     ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_polls", message).retry_after(1)
 }
 

@@ -60,7 +60,8 @@ pub(super) fn cursor(headers: &HeaderMap) -> Result<Option<Cursor>, ApiError> {
     let text = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap_or(tag);
     let text = text.strip_suffix("-gzip").unwrap_or(text);
     text.parse().map(Some).map_err(|_| {
-        let message = "If-None-Match takes the ETag of an earlier answer as it was, in its quotes; leave it away to begin anew";
+        let message =
+            "If-None-Match takes the ETag of an earlier answer as it was, in its quotes; leave it away to begin anew";
         ApiError::new(StatusCode::BAD_REQUEST, "cursor_invalid", message)
     })
 }
@@ -114,7 +115,9 @@ mod tests {
     #[test]
     fn cursors_survive_what_proxies_do_to_tags() {
         let expected = Cursor { epoch: 255, offset: 7 };
-        for text in ["\"00000000000000ff-7\"", "W/\"00000000000000ff-7\"", "\"00000000000000ff-7-gzip\"", "00000000000000ff-7"] {
+        for text in
+            ["\"00000000000000ff-7\"", "W/\"00000000000000ff-7\"", "\"00000000000000ff-7-gzip\"", "00000000000000ff-7"]
+        {
             let headers = HeaderMap::from_iter([(header::IF_NONE_MATCH, HeaderValue::from_static(text))]);
             assert_eq!(cursor(&headers).unwrap(), Some(expected), "{text}");
         }

@@ -46,8 +46,7 @@ impl House {
     async fn with(limits: Limits, kept: log::Limits) -> Self {
         let clock = Clock::system();
         let log: Arc<dyn MessageLog> = Arc::new(MemoryLog::new(clock.clone(), kept, EPOCH));
-        let config =
-            VerifierConfig { secret: Some(SECRET.into()), require_expiry: true, ..VerifierConfig::default() };
+        let config = VerifierConfig { secret: Some(SECRET.into()), require_expiry: true, ..VerifierConfig::default() };
         let metrics = HttpMetrics::default();
         let shutdown = Shutdown::new();
         let routes = router(Parts {
@@ -219,7 +218,8 @@ async fn a_client_that_goes_away_frees_its_place() {
     let mut sockets = Vec::new();
     for _ in 0..2 {
         let mut socket = TcpStream::connect(house.address).await.unwrap();
-        let request = format!("GET /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n", house.token("68946"));
+        let request =
+            format!("GET /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n", house.token("68946"));
         socket.write_all(request.as_bytes()).await.unwrap();
         sockets.push(socket);
     }
@@ -259,7 +259,13 @@ async fn the_wait_is_bounded_by_the_limit_and_by_the_token() {
 async fn only_the_bearer_of_a_good_token_comes_in() {
     let house = House::open().await;
     for path in ["/v1/messages", "/v1/publish/ping"] {
-        let request = || if path.contains("publish") { house.client.post(house.url(path)) } else { house.client.get(house.url(path)) };
+        let request = || {
+            if path.contains("publish") {
+                house.client.post(house.url(path))
+            } else {
+                house.client.get(house.url(path))
+            }
+        };
         let answer = request().send().await.unwrap();
         assert_eq!(answer.status(), 401);
         assert_eq!(answer.headers()["www-authenticate"], "Bearer error=\"invalid_token\"");
@@ -280,7 +286,13 @@ async fn a_device_publishes_commands_and_nothing_else() {
     for topic in ["68946_note", "23412_note", "23412/x"] {
         refused(house.post(&device, &format!("/v1/publish/{topic}"), "x"), 403, "topic_forbidden").await;
     }
-    assert!(house.log.read(&log::Key::User("23412".to_owned().try_into().unwrap()), log::Offset::START, 10).unwrap().is_empty());
+    assert!(
+        house
+            .log
+            .read(&log::Key::User("23412".to_owned().try_into().unwrap()), log::Offset::START, 10)
+            .unwrap()
+            .is_empty()
+    );
     refused(house.post(KEY, "/v1/publish/$tidings%2Fevents%2Funacked", "x"), 403, "topic_forbidden").await;
 }
 
@@ -304,7 +316,8 @@ async fn a_repeated_request_is_stored_once() {
     let house = House::open().await;
     for credential in [KEY.to_owned(), house.token("68946")] {
         let topic = if credential == KEY { "23412_note" } else { "request_contact" };
-        let publish = || house.post(&credential, &format!("/v1/publish/{topic}"), "x").header("message-id", "order-7").send();
+        let publish =
+            || house.post(&credential, &format!("/v1/publish/{topic}"), "x").header("message-id", "order-7").send();
         let first = publish().await.unwrap();
         assert_eq!(first.status(), 202);
         let again = publish().await.unwrap();

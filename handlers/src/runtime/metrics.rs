@@ -61,6 +61,18 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// How many messages are being handled or wait for their sender's turn.
+    #[must_use]
+    pub fn in_flight_now(&self) -> i64 {
+        self.in_flight.get()
+    }
+
+    /// How many attempts at messages of a route (its pattern as it was written) have failed and were followed by another.
+    #[must_use]
+    pub fn retries_now(&self, route: &str) -> u64 {
+        self.retries.get_or_create(&ByRoute { route: route.to_owned() }).get()
+    }
+
     /// Adds the counters to a registry.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("tidings_handlers");

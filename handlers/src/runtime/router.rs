@@ -234,3 +234,6 @@ impl fmt::Debug for Routes {
         f.debug_list().entries(self.0.iter().map(|(pattern, _)| pattern.to_string())).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

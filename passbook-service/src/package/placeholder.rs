@@ -18,12 +18,12 @@ enum Piece<'a> {
 
 /// Whether a string holds at least one placeholder (well formed or not).
 #[must_use]
-pub fn is_template(text: &str) -> bool {
+pub(super) fn is_template(text: &str) -> bool {
     text.contains("{{")
 }
 
 /// The names of all placeholders in a JSON value. Malformed ones are noted as faults.
-pub fn names(value: &Value, faults: &mut Faults) -> BTreeSet<String> {
+pub(super) fn names(value: &Value, faults: &mut Faults) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     visit(value, "", &mut |key, text| match split(text) {
         Ok(pieces) => {
@@ -42,7 +42,7 @@ pub fn names(value: &Value, faults: &mut Faults) -> BTreeSet<String> {
 ///
 /// # Errors
 /// Names each placeholder without a value and without a default, and where it stands.
-pub fn fill<'f>(value: &Value, lookup: &dyn Fn(&str) -> Option<&'f Value>) -> Result<Value, Faults> {
+pub(super) fn fill<'f>(value: &Value, lookup: &dyn Fn(&str) -> Option<&'f Value>) -> Result<Value, Faults> {
     let mut faults = Faults::default();
     let filled = fill_value(value, "", lookup, &mut faults);
     faults.into_result().map(|()| filled)
@@ -136,7 +136,7 @@ fn split(text: &str) -> Result<Vec<Piece<'_>>, String> {
 
 /// Whether a field may have this name.
 #[must_use]
-pub fn valid_name(name: &str) -> bool {
+pub(crate) fn valid_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 

@@ -20,11 +20,11 @@ const LARGEST_FILE: u64 = 10 * 1024 * 1024;
 
 /// A file that goes into the package as it is.
 #[derive(Clone)]
-pub struct TemplateFile {
+pub(super) struct TemplateFile {
     /// Its content.
-    pub bytes: Arc<[u8]>,
+    pub(super) bytes: Arc<[u8]>,
     /// SHA-1 of the content, hexadecimal, for the manifest.
-    pub sha1: String,
+    pub(super) sha1: String,
 }
 
 /// What all passes of one kind have in common.

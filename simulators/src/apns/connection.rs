@@ -1,7 +1,7 @@
 //! One client connection: its streams are held to the announced limit, and it can be made to misbehave as a whole.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,8 +16,10 @@ use super::{ApnsSimulator, ConnectionCommand, exchange};
 
 /// The streams a connection may open before its first success, and after a refused sender.
 const UNPROVEN_STREAMS: u32 = 1;
-/// How long a connection may take to end after GOAWAY once nothing is open.
+/// How long a connection may take to end after GOAWAY once everything is answered.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
+/// The same when GOAWAY has left a stream out, which nothing will ever end.
+const CLOSE_TIME_LEFT_OUT: Duration = Duration::from_millis(200);
 
 /// What the rest of the simulator knows of a connection.
 pub(crate) struct Connection {
@@ -26,9 +28,13 @@ pub(crate) struct Connection {
     control: FrameControl,
     /// The limit of a connection that has proven itself.
     max_streams: AtomicU32,
-    proven: std::sync::atomic::AtomicBool,
+    proven: AtomicBool,
+    /// Streams that count against the limit.
     open_streams: AtomicUsize,
-    going_away: std::sync::atomic::AtomicBool,
+    /// Streams whose answer is still to be made.
+    unanswered: AtomicUsize,
+    going_away: AtomicBool,
+    left_out: AtomicBool,
     wake: Notify,
     commands: mpsc::UnboundedSender<ConnectionCommand>,
 }
@@ -47,7 +53,9 @@ impl Connection {
             max_streams: AtomicU32::new(max_streams),
             proven: false.into(),
             open_streams: AtomicUsize::new(0),
+            unanswered: AtomicUsize::new(0),
             going_away: false.into(),
+            left_out: false.into(),
             wake: Notify::new(),
             commands,
         };
@@ -86,16 +94,15 @@ impl Connection {
     pub(crate) fn go_away(&self, reason: &str, last_stream: Option<u32>) {
         let debug_data = serde_json::json!({ "reason": reason }).to_string();
         self.control.go_away(debug_data.as_bytes(), last_stream);
+        self.left_out.store(last_stream.is_some(), Ordering::Release);
         self.going_away.store(true, Ordering::Release);
         self.wake.notify_one();
     }
 
-    /// A stream has its answer, or never gets one.
+    /// A stream is about to get its answer, or never gets one: it does not count against the limit any more. The
+    /// client may open its next stream as soon as it has the answer, so this comes before.
     pub(crate) fn stream_done(&self) {
         self.open_streams.fetch_sub(1, Ordering::AcqRel);
-        if self.going_away.load(Ordering::Acquire) {
-            self.wake.notify_one();
-        }
     }
 
     fn is_over_limit(&self) -> bool {
@@ -121,10 +128,11 @@ where
         .handshake::<_, Bytes>(io)
         .await?;
     loop {
-        if connection.going_away.load(Ordering::Acquire) && connection.open_streams.load(Ordering::Acquire) == 0 {
-            h2.abrupt_shutdown(Reason::NO_ERROR);
+        if connection.going_away.load(Ordering::Acquire) && connection.unanswered.load(Ordering::Acquire) == 0 {
+            h2.graceful_shutdown();
+            let patience = if connection.left_out.load(Ordering::Acquire) { CLOSE_TIME_LEFT_OUT } else { CLOSE_TIME };
             let closed = std::future::poll_fn(|cx| h2.poll_closed(cx));
-            let _ = tokio::time::timeout(CLOSE_TIME, closed).await;
+            let _ = tokio::time::timeout(patience, closed).await;
             return Ok(());
         }
         tokio::select! {
@@ -158,5 +166,25 @@ fn accept(
         return;
     }
     connection.open_streams.fetch_add(1, Ordering::AcqRel);
-    tokio::spawn(exchange::answer(simulator.clone(), connection.clone(), request, respond));
+    connection.unanswered.fetch_add(1, Ordering::AcqRel);
+    let unanswered = Unanswered(connection.clone());
+    tokio::spawn(exchange::answer(simulator.clone(), unanswered, request, respond));
+}
+
+/// A stream whose answer is still to be made; a connection that is going away waits for it.
+pub(crate) struct Unanswered(Arc<Connection>);
+
+impl Unanswered {
+    pub(crate) fn connection(&self) -> Arc<Connection> {
+        self.0.clone()
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        self.0.unanswered.fetch_sub(1, Ordering::AcqRel);
+        if self.0.going_away.load(Ordering::Acquire) {
+            self.0.wake.notify_one();
+        }
+    }
 }

@@ -1,7 +1,6 @@
 //! One push: checked, answered, delivered, or treated as a script says.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
@@ -10,7 +9,7 @@ use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request, Response, StatusCode};
 
 use super::auth::Sender;
-use super::connection::Connection;
+use super::connection::{Connection, Unanswered};
 use super::reason::Refusal;
 use super::request::{self, PushRequest};
 use super::{ApnsAction, ApnsSimulator, ConnectionCommand, ScriptedAnswer, lock};
@@ -19,10 +18,11 @@ use crate::inbox::{Provider, Push};
 /// Answers one stream.
 pub(crate) async fn answer(
     simulator: ApnsSimulator,
-    connection: Arc<Connection>,
+    unanswered: Unanswered,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {
+    let connection = unanswered.connection();
     let (parts, body) = request.into_parts();
     let id = request::apns_id(&parts.headers);
     let judged = judge(&simulator, &connection, &parts, body).await;
@@ -89,6 +89,7 @@ pub(crate) async fn answer(
             let last = respond.stream_id().as_u32().saturating_sub(2);
             connection.go_away(&goaway.reason, Some(last));
             connection.stream_done();
+            drop(unanswered);
             let _ = reset_by_client(&mut respond).await;
         }
         ApnsAction::Goaway(goaway) => {
@@ -96,6 +97,7 @@ pub(crate) async fn answer(
             finish(&simulator, &connection, &mut respond, &id, Ok(()));
         }
         ApnsAction::Stall => {
+            drop(unanswered);
             let _ = reset_by_client(&mut respond).await;
             connection.stream_done();
         }
@@ -202,7 +204,6 @@ fn finish(
             if refusal.reason.is_empty() { String::new() } else { refusal.body() }
         }
     };
-    // Before the answer is on its way: the client may open its next stream as soon as it has it.
     connection.stream_done();
     let Ok(response) = response.body(()) else { return };
     if let Ok(mut stream) = respond.send_response(response, body.is_empty())

@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use anyhow::{Context, anyhow};
-use base64::Engine as _;
 use jsonwebtoken::DecodingKey;
 use serde::{Deserialize, Serialize};
-use sha1::{Digest, Sha1};
 
 use super::Environment;
 
 /// The team of the development key.
 pub const DEVELOPMENT_TEAM: &str = "TIDINGSDEV";
+
+/// The id of the development key.
+pub const DEVELOPMENT_KEY: &str = "TIDINGSKEY";
 
 /// A key as its owner registers it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,8 +48,8 @@ pub(crate) struct Keys(RwLock<HashMap<String, std::sync::Arc<KnownKey>>>);
 
 impl Keys {
     pub(crate) fn add(&self, key: &ProviderKey) -> anyhow::Result<()> {
-        let public = public_pem(&key.pem)
-            .with_context(|| format!("the key {} is no P-256 key in PEM form", key.key_id))?;
+        let public =
+            public_pem(&key.pem).with_context(|| format!("the key {} is no P-256 key in PEM form", key.key_id))?;
         let decoding = DecodingKey::from_ec_pem(public.as_bytes())
             .map_err(|error| anyhow!("the key {} is no P-256 key in PEM form: {error}", key.key_id))?;
         let known = KnownKey {
@@ -79,7 +80,7 @@ fn public_pem(pem: &str) -> anyhow::Result<String> {
 pub struct DevelopmentKey {
     /// Where the private key is.
     pub file: PathBuf,
-    /// Its id: 10 characters, made from the public key.
+    /// Its id, 10 characters: [`DEVELOPMENT_KEY`] unless the file is named otherwise.
     pub key_id: String,
     /// Its team.
     pub team_id: String,
@@ -110,9 +111,8 @@ impl DevelopmentKey {
             return Ok(Self { file, key_id, team_id: DEVELOPMENT_TEAM.to_owned(), pem });
         }
         let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
-        let hash = Sha1::digest(pair.public_key_raw());
-        let text = base64::engine::general_purpose::STANDARD_NO_PAD.encode(hash).to_uppercase();
-        let key_id: String = text.chars().filter(char::is_ascii_alphanumeric).take(10).collect();
+        // Always the same, so that a configuration written beforehand (docker/development.toml) can name it.
+        let key_id = DEVELOPMENT_KEY.to_owned();
         let file = folder.join(format!("AuthKey_{key_id}.p8"));
         let pem = pair.serialize_pem();
         tidings_shared::tls::write_private(&file, &pem)?;

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use tidings_shared::clock::Clock;
 
-pub use keys::{DEVELOPMENT_TEAM, DevelopmentKey, ProviderKey};
+pub use keys::{DEVELOPMENT_KEY, DEVELOPMENT_TEAM, DevelopmentKey, ProviderKey};
 pub use reason::{REASONS, Refusal, status_of};
 
 use crate::inbox::Inbox;

@@ -18,14 +18,14 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
 /// Longer than anything in these tests takes.
-pub const BOUND: Duration = Duration::from_secs(30);
-pub const TOKEN: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-pub const TOPIC: &str = "com.example.app";
+pub(crate) const BOUND: Duration = Duration::from_secs(30);
+pub(crate) const TOKEN: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+pub(crate) const TOPIC: &str = "com.example.app";
 
 /// Running simulators; they stop when this is dropped.
-pub struct Running {
-    pub simulators: Simulators,
-    pub folder: tempfile::TempDir,
+pub(crate) struct Running {
+    pub(crate) simulators: Simulators,
+    _folder: tempfile::TempDir,
     shutdown: Shutdown,
 }
 
@@ -36,30 +36,30 @@ impl Drop for Running {
 }
 
 impl Running {
-    pub fn credentials(&self) -> &Credentials {
+    pub(crate) fn credentials(&self) -> &Credentials {
         self.simulators.credentials()
     }
 
-    pub fn ca_file(&self) -> PathBuf {
+    pub(crate) fn ca_file(&self) -> PathBuf {
         self.credentials().ca_file.clone().unwrap()
     }
 
-    pub fn http(&self) -> reqwest::Client {
+    pub(crate) fn http(&self) -> reqwest::Client {
         tidings_shared::http::client(Some(&self.ca_file())).unwrap()
     }
 
-    pub fn control(&self, path: &str) -> String {
+    pub(crate) fn control(&self, path: &str) -> String {
         format!("{}{path}", self.credentials().control_url)
     }
 
     /// A fresh provider token of the development key.
-    pub fn provider_token(&self) -> String {
+    pub(crate) fn provider_token(&self) -> String {
         let key = &self.credentials().apns_key;
         provider_token(&key.pem, &key.key_id, &key.team_id, Clock::system().now_s())
     }
 }
 
-pub fn provider_token(pem: &str, key_id: &str, team_id: &str, issued_s: i64) -> String {
+pub(crate) fn provider_token(pem: &str, key_id: &str, team_id: &str, issued_s: i64) -> String {
     let header = jsonwebtoken::Header {
         kid: Some(key_id.to_owned()),
         ..jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256)
@@ -69,55 +69,55 @@ pub fn provider_token(pem: &str, key_id: &str, team_id: &str, issued_s: i64) -> 
 }
 
 /// Starts simulators with these settings changed.
-pub async fn start(settings: &[(&str, &str)]) -> Running {
+pub(crate) async fn start(settings: &[(&str, &str)]) -> Running {
     start_at(settings, Clock::system()).await
 }
 
-pub async fn start_at(settings: &[(&str, &str)], clock: Clock) -> Running {
+pub(crate) async fn start_at(settings: &[(&str, &str)], clock: Clock) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let mut loader = Loader::new(&[config::SETTINGS, SETTINGS]).flag("test", "data", folder.path().to_str().unwrap());
     for setting in ["simulators.apns.listen", "simulators.fcm.listen", "simulators.control.listen"] {
         loader = loader.flag("test", setting, "127.0.0.1:0");
     }
     for (path, value) in settings {
-        loader = loader.flag("test", path, value);
+        loader = loader.flag("test", path, *value);
     }
     let config = Config::from_settings(&loader.load().unwrap());
     let listeners = Listeners::bind(&config).await.unwrap();
     let shutdown = Shutdown::new();
     let simulators = Simulators::new(&config, &listeners, &clock, shutdown.clone()).unwrap();
     tokio::spawn(simulators.clone().serve(listeners));
-    Running { simulators, folder, shutdown }
+    Running { simulators, _folder: folder, shutdown }
 }
 
 /// A raw HTTP/2 connection to APNs.
-pub struct Apns {
-    pub send: SendRequest<Bytes>,
+pub(crate) struct Apns {
+    pub(crate) send: SendRequest<Bytes>,
     /// How the connection ended.
-    pub ended: JoinHandle<Result<(), h2::Error>>,
+    pub(crate) ended: JoinHandle<Result<(), h2::Error>>,
 }
 
 /// An answer of APNs.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub apns_id: String,
-    pub retry_after: Option<String>,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) apns_id: String,
+    pub(crate) retry_after: Option<String>,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub fn reason(&self) -> String {
+    pub(crate) fn reason(&self) -> String {
         let body: Value = serde_json::from_str(&self.body).unwrap_or_default();
         body["reason"].as_str().unwrap_or_default().to_owned()
     }
 }
 
-pub async fn connect(running: &Running) -> Apns {
+pub(crate) async fn connect(running: &Running) -> Apns {
     connect_to(&running.credentials().apns_url, running, None).await
 }
 
-pub async fn connect_to(url: &str, running: &Running, identity: Option<(PathBuf, PathBuf)>) -> Apns {
+pub(crate) async fn connect_to(url: &str, running: &Running, identity: Option<(PathBuf, PathBuf)>) -> Apns {
     let identity = identity.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
     let config = tidings_shared::tls::client_config(Some(&running.ca_file()), identity, &[b"h2"]).unwrap();
     let address = url.strip_prefix("https://").unwrap();
@@ -130,7 +130,7 @@ pub async fn connect_to(url: &str, running: &Running, identity: Option<(PathBuf,
 
 impl Apns {
     /// Begins a push and returns its answer to come, without waiting for a place among the streams.
-    pub async fn begin(&mut self, token: &str, headers: &[(&str, &str)], payload: &[u8]) -> ResponseFuture {
+    pub(crate) async fn begin(&mut self, token: &str, headers: &[(&str, &str)], payload: &[u8]) -> ResponseFuture {
         let mut request = Request::post(format!("https://localhost/3/device/{token}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -143,13 +143,13 @@ impl Apns {
     }
 
     /// Sends a push and reads the answer.
-    pub async fn push(&mut self, token: &str, headers: &[(&str, &str)], payload: &[u8]) -> Answer {
+    pub(crate) async fn push(&mut self, token: &str, headers: &[(&str, &str)], payload: &[u8]) -> Answer {
         let response = self.begin(token, headers, payload).await;
         read(response).await.unwrap()
     }
 
     /// Waits until the server allows exactly so many streams.
-    pub async fn until_limit(&self, limit: usize) {
+    pub(crate) async fn until_limit(&self, limit: usize) {
         bounded(async {
             while self.send.current_max_send_streams() != limit {
                 tokio::task::yield_now().await;
@@ -159,7 +159,7 @@ impl Apns {
     }
 }
 
-pub async fn read(response: ResponseFuture) -> Result<Answer, h2::Error> {
+pub(crate) async fn read(response: ResponseFuture) -> Result<Answer, h2::Error> {
     bounded(async {
         let (parts, mut stream) = response.await?.into_parts();
         let mut body = Vec::new();
@@ -177,6 +177,6 @@ pub async fn read(response: ResponseFuture) -> Result<Answer, h2::Error> {
     .await
 }
 
-pub async fn bounded<F: Future>(future: F) -> F::Output {
+pub(crate) async fn bounded<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(BOUND, future).await.expect("it took too long")
 }

@@ -1,14 +1,19 @@
 //! The promises of Tidings, each tested on the real programs through their public doors.
 #![expect(
-    clippy::expect_used,
     clippy::panic,
+    clippy::expect_used,
     clippy::unwrap_used,
     reason = "a test that cannot go on must fail where it stands"
 )]
 
 mod access;
+mod contacts;
+mod doors;
 mod durability;
 mod errors;
 mod long_poll;
+mod pass_update;
+mod setup;
 mod tokens;
 mod wake;
+mod wallet;

@@ -25,7 +25,10 @@ pub(super) struct LogFile {
 
 impl LogFile {
     /// Makes a new file; one of that name must not exist.
-    pub(super) fn create(path: &Path, #[cfg_attr(not(test), expect(unused_variables, reason = "it brings the tests' failing disk"))] folder: &Folder) -> io::Result<Self> {
+    pub(super) fn create(
+        path: &Path,
+        #[cfg_attr(not(test), expect(unused_variables, reason = "it brings the tests' failing disk"))] folder: &Folder,
+    ) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
         Ok(Self {
             file,
@@ -36,7 +39,10 @@ impl LogFile {
     }
 
     /// Opens an existing file.
-    pub(super) fn open(path: &Path, #[cfg_attr(not(test), expect(unused_variables, reason = "it brings the tests' failing disk"))] folder: &Folder) -> io::Result<Self> {
+    pub(super) fn open(
+        path: &Path,
+        #[cfg_attr(not(test), expect(unused_variables, reason = "it brings the tests' failing disk"))] folder: &Folder,
+    ) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         Ok(Self {
             file,

@@ -30,7 +30,7 @@ pub struct Rules {
 ///
 /// # Errors
 /// Every broken rule with its key and value.
-pub fn pass(pass: &Value, rules: Rules) -> Result<(), Faults> {
+pub(in crate::package) fn pass(pass: &Value, rules: Rules) -> Result<(), Faults> {
     let mut check = Check { faults: Faults::default(), rules };
     match pass {
         Value::Object(pass) => check.top_level(pass),

@@ -17,8 +17,10 @@ use super::answer::credentials_refused;
 use super::connection::Connection;
 use super::goaway;
 
-/// How often a request that certainly did not reach the peer is given to another connection at once.
-const FRESH_CONNECTIONS: u32 = 2;
+/// How often a request that was certainly not processed is handed over again at once.
+const ATTEMPTS: u32 = 4;
+/// The pause before that; it grows.
+const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 /// A waiter looks again after this time even when nobody told it that there is room.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// After a failed attempt to connect, the next one waits this long.
@@ -218,10 +220,12 @@ impl Transport {
                         connection,
                     });
                 }
-                Ok(Err(TransportError::NotTaken { why, .. })) if attempt < FRESH_CONNECTIONS => {
+                Ok(Err(TransportError::NotTaken { why, .. })) if attempt < ATTEMPTS => {
                     attempt += 1;
-                    tracing::debug!(why, "a push goes to a fresh connection");
-                    connection.retire();
+                    tracing::debug!(why, "a push that was not taken is handed over again");
+                    // A refused stream says that there were too many; a connection that is closing has been retired.
+                    drop(stream);
+                    tokio::time::sleep(REFUSED_PAUSE * attempt).await;
                 }
                 Ok(Err(error)) => return Err(error),
                 Err(_) => {

@@ -1,0 +1,246 @@
+//! A client comes: CONNECT, session present, takeover, and what it gets on return (MQTT 5, sections 3.1 and 3.2).
+
+use std::sync::Arc;
+
+use rmqtt_codec::v5::{ConnectAck, ConnectAckReason, DisconnectReasonCode, Packet, PublishAck2Reason};
+
+use super::inflight::State;
+use super::io::{ConnId, ConnectRequest, Protocol};
+use super::session::{Online, Owner, Session, SessionId};
+use super::timers::Timer;
+use super::will::{Fate, Will};
+use super::{Engine, Output};
+
+impl Engine {
+    /// CONNECT of an authenticated client.
+    pub(crate) fn connect(&mut self, conn: ConnId, request: ConnectRequest) {
+        let will = match self.admit(&request) {
+            Ok(will) => will,
+            Err(reason) => return self.reject(conn, reason),
+        };
+        let connect = &request.connect;
+        let owner = Owner::of(&request.principal);
+        let assigned = connect.client_id.is_empty();
+        let client: Arc<str> = if assigned {
+            format!("tidings-{:016x}{:016x}", self.random.next(), self.random.next()).into()
+        } else {
+            (&*connect.client_id).into()
+        };
+        let asked = connect.session_expiry_interval_secs;
+        let expiry_s = asked.min(self.settings.max_session_expiry_s);
+        let resumed = self.former_session(&owner, &client, connect.clean_start);
+        if resumed.is_none() && self.too_many_sessions(&owner) {
+            return self.reject(conn, ConnectAckReason::QuotaExceeded);
+        }
+        let id = resumed.unwrap_or_else(|| self.new_session(&owner, &client, expiry_s));
+        self.cancel_will(id);
+        self.attach(id, conn, &request, expiry_s, will);
+        let ack = ConnectAck {
+            session_present: resumed.is_some(),
+            session_expiry_interval_secs: (expiry_s != asked).then_some(expiry_s),
+            receive_max: self.settings.receive_maximum.try_into().unwrap_or(std::num::NonZeroU16::MIN),
+            max_packet_size: self.settings.max_packet_size,
+            assigned_client_id: assigned.then(|| (&*client).into()),
+            topic_alias_max: self.settings.topic_alias_maximum,
+            server_keepalive_sec: request.server_keep_alive_s,
+            ..ConnectAck::default()
+        };
+        self.send(conn, Packet::ConnectAck(Box::new(ack)));
+        if let Some(user) = request.principal.user() {
+            self.meet(user);
+            self.wake_returned(user, &client);
+        }
+        self.resume(id, conn);
+    }
+
+    fn admit(&mut self, request: &ConnectRequest) -> Result<Option<Will>, ConnectAckReason> {
+        if self.stopping {
+            return Err(ConnectAckReason::ServerUnavailable);
+        }
+        let client_id = &request.connect.client_id;
+        if client_id.len() > self.settings.max_client_id_bytes || client_id.contains('\0') {
+            return Err(ConnectAckReason::ClientIdentifierNotValid);
+        }
+        let will = request.connect.last_will.as_ref();
+        will.map(|will| self.check_will(&request.principal, will)).transpose()
+    }
+
+    fn reject(&mut self, conn: ConnId, reason_code: ConnectAckReason) {
+        let ack = ConnectAck { reason_code, ..ConnectAck::default() };
+        self.send(conn, Packet::ConnectAck(Box::new(ack)));
+        let reason = DisconnectReasonCode::try_from(u8::from(reason_code));
+        self.out.push(Output::Close { conn, reason: reason.unwrap_or(DisconnectReasonCode::UnspecifiedError) });
+    }
+
+    /// The session to go on with, if there is one and it is wanted. A connection that still uses it is closed.
+    fn former_session(&mut self, owner: &Owner, client: &Arc<str>, clean_start: bool) -> Option<SessionId> {
+        let id = self.sessions.find(owner, client)?;
+        let old = self.sessions.get(id)?;
+        if let Some(conn) = old.conn() {
+            self.stats.takeovers += 1;
+            self.close(conn, DisconnectReasonCode::SessionTakenOver);
+        }
+        let now = self.now;
+        let old = self.sessions.get(id)?;
+        if clean_start || old.expires_at.is_some_and(|at| at <= now) {
+            self.end_session(id);
+            return None;
+        }
+        Some(id)
+    }
+
+    fn new_session(&mut self, owner: &Owner, client: &Arc<str>, expiry_s: u32) -> SessionId {
+        if let Some(user) = owner.user() {
+            self.count_session(user, true);
+        }
+        self.sessions.insert(Session::new(owner.clone(), client.clone(), expiry_s, self.head))
+    }
+
+    fn attach(&mut self, id: SessionId, conn: ConnId, request: &ConnectRequest, expiry_s: u32, will: Option<Will>) {
+        let connect = &request.connect;
+        let online = Online {
+            conn,
+            protocol: request.protocol,
+            principal: request.principal.clone(),
+            window: connect.receive_max.map_or(u16::MAX, Into::into).min(self.settings.max_inflight).max(1),
+            max_packet: connect.max_packet_size.map_or(usize::MAX, |max| max.get() as usize),
+            since: self.head,
+            asked_expiry_s: connect.session_expiry_interval_secs,
+            aliases: Vec::new(),
+            appending: 0,
+            deferred: Vec::new(),
+        };
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        if let Some(at) = session.expires_at.take() {
+            self.timers.cancel(at, Timer::SessionEnd(id));
+        }
+        let changed = session.expiry_s != expiry_s || will.is_some() || !session.recorded;
+        session.expiry_s = expiry_s;
+        session.will = will.map(Box::new);
+        session.online = Some(Box::new(online));
+        let persistent = session.persistent();
+        let recorded = session.recorded;
+        self.conns.insert(conn, id);
+        if persistent && changed {
+            self.record_session(id);
+        } else if !persistent && recorded {
+            self.forget_session_record(id);
+        }
+        self.mark_dirty(id);
+    }
+
+    /// Goes on where an earlier connection ended: PUBREL and PUBLISH again, then what was missed.
+    fn resume(&mut self, id: SessionId, conn: ConnId) {
+        let head = self.head;
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        if session.outbound.has_unsent() && session.flow.live {
+            // New messages wait until the old ones are on their way again.
+            session.flow.next = session.flow.position(head);
+            session.flow.live = false;
+        }
+        let released = session.outbound.entries.iter().filter(|entry| entry.state == State::Released);
+        let released: Vec<_> = released.map(|entry| entry.pid).collect();
+        for pid in released {
+            self.pubrel(conn, pid, PublishAck2Reason::Success);
+        }
+        self.pump(id);
+    }
+
+    /// Ends a connection from this side; an MQTT 5 client is told why.
+    pub(crate) fn close(&mut self, conn: ConnId, reason: DisconnectReasonCode) {
+        let Some(&id) = self.conns.get(&conn) else { return };
+        self.close_with(id, conn, reason, Fate::Due);
+    }
+
+    pub(crate) fn close_with(&mut self, id: SessionId, conn: ConnId, reason: DisconnectReasonCode, fate: Fate) {
+        if self.online(conn).is_some_and(|online| online.protocol == Protocol::V5) {
+            let disconnect = rmqtt_codec::v5::Disconnect::new(reason);
+            self.send(conn, Packet::Disconnect(disconnect));
+        }
+        self.out.push(Output::Close { conn, reason });
+        self.detach(id, fate);
+    }
+
+    /// DISCONNECT from a client (MQTT 5, section 3.14).
+    pub(crate) fn disconnect(&mut self, id: SessionId, conn: ConnId, packet: &rmqtt_codec::v5::Disconnect) {
+        let maximum = self.settings.max_session_expiry_s;
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(online) = &session.online else { return };
+        if let Some(asked) = packet.session_expiry_interval_secs {
+            if online.asked_expiry_s == 0 && asked > 0 {
+                return self.close(conn, DisconnectReasonCode::ProtocolError);
+            }
+            let recorded = session.recorded;
+            session.expiry_s = asked.min(maximum);
+            if session.persistent() {
+                self.record_session(id);
+            } else if recorded {
+                self.forget_session_record(id);
+            }
+        }
+        let normal = packet.reason_code == DisconnectReasonCode::NormalDisconnection;
+        self.out.push(Output::Close { conn, reason: DisconnectReasonCode::NormalDisconnection });
+        self.detach(id, if normal { Fate::Discarded } else { Fate::Due });
+    }
+
+    /// The connection is gone; the session may live on.
+    pub(crate) fn detach(&mut self, id: SessionId, fate: Fate) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(online) = session.online.take() else { return };
+        let persistent = session.persistent();
+        self.conns.remove(&online.conn);
+        self.release_claims(id, !persistent);
+        self.settle_will(id, fate);
+        let now = self.now;
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.outbound.disconnected();
+        session.flow.reading = None;
+        if !persistent {
+            return self.end_session(id);
+        }
+        if session.expiry_s != u32::MAX {
+            let at = now.saturating_add(i64::from(session.expiry_s) * 1000);
+            session.expires_at = Some(at);
+            self.timers.set(at, Timer::SessionEnd(id));
+        }
+        self.mark_dirty(id);
+    }
+
+    /// The session is over: its will is due at the latest now, its subscriptions and records go.
+    pub(crate) fn end_session(&mut self, id: SessionId) {
+        self.publish_will(id);
+        self.release_claims(id, true);
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        if let Some(at) = session.expires_at.take() {
+            self.timers.cancel(at, Timer::SessionEnd(id));
+        }
+        for subscription in std::mem::take(&mut session.subscriptions) {
+            self.drop_subscription(id, &subscription);
+        }
+        if self.sessions.get(id).is_some_and(|session| session.recorded) {
+            self.forget_session_record(id);
+        }
+        if let Some(session) = self.sessions.remove(id)
+            && let Some(user) = session.owner.user()
+        {
+            self.count_session(user, false);
+        }
+    }
+
+    fn too_many_sessions(&self, owner: &Owner) -> bool {
+        owner.user().is_some_and(|user| {
+            self.sessions_of.get(user).is_some_and(|count| *count >= self.settings.max_sessions_per_user)
+        })
+    }
+
+    pub(crate) fn count_session(&mut self, user: &tidings_shared::identity::UserId, more: bool) {
+        if more {
+            *self.sessions_of.entry(user.clone()).or_default() += 1;
+        } else if let Some(count) = self.sessions_of.get_mut(user) {
+            *count -= 1;
+            if *count == 0 {
+                self.sessions_of.remove(user);
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! A session: what the broker keeps about one client of one user, connected or not. Kept small: a connected, idle
+//! session costs some hundreds of bytes.
+
+use std::sync::Arc;
+
+use rmqtt_codec::v5::Packet;
+use serde::{Deserialize, Serialize};
+use slab::Slab;
+use tidings_shared::identity::UserId;
+use tidings_shared::topic::access::Principal;
+
+use super::hash::{Map, Seeded};
+use super::inbound::Inbound;
+use super::inflight::Outbound;
+use super::io::{ConnId, Protocol, Ticket};
+use super::shared_group::GroupId;
+use super::subscriptions::Options;
+use super::will::Will;
+use crate::log::Offset;
+
+/// A session's place in memory. The serial number makes a place that was used again another session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SessionId {
+    key: u32,
+    serial: u32,
+}
+
+/// Whose sessions: no client id reaches another user's session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Owner {
+    User(UserId),
+    Handlers,
+}
+
+impl Owner {
+    pub(crate) fn of(principal: &Principal) -> Self {
+        principal.user().map_or(Self::Handlers, |user| Self::User(user.clone()))
+    }
+
+    pub(crate) fn user(&self) -> Option<&UserId> {
+        match self {
+            Self::User(user) => Some(user),
+            Self::Handlers => None,
+        }
+    }
+}
+
+/// One subscription of a session.
+#[derive(Clone, Debug)]
+pub(crate) struct Subscription {
+    /// As the client named it, `$share/GROUP/` included.
+    pub(crate) filter: Arc<str>,
+    pub(crate) options: Options,
+    /// Subscription identifier, 0 for none.
+    pub(crate) id: u32,
+    /// Only messages after this place are for it.
+    pub(crate) since: Offset,
+    pub(crate) group: Option<GroupId>,
+}
+
+/// How far a reader of the log has come: a session, or a shared group.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Flow {
+    /// Everything for this reader up to here was sent (or left out for a reason).
+    pub(crate) next: Offset,
+    /// Nothing for this reader after `next` was passed over: what comes next may be sent from memory.
+    pub(crate) live: bool,
+    /// The last message that was passed over.
+    pub(crate) missed: Offset,
+    /// The read of the log that is under way.
+    pub(crate) reading: Option<Ticket>,
+    /// Up to here, messages may have been sent before a crash: they are marked DUP.
+    pub(crate) dup_until: Offset,
+}
+
+impl Flow {
+    pub(crate) fn at(head: Offset) -> Self {
+        Self { next: head, live: true, ..Self::default() }
+    }
+
+    /// The message at `offset` cannot be sent now: from here on the log is read.
+    pub(crate) fn pass_over(&mut self, offset: Offset) {
+        if self.live {
+            self.live = false;
+            self.next = self.next.max(Offset(offset.0.saturating_sub(1)));
+        }
+        self.missed = self.missed.max(offset);
+    }
+
+    /// The place to store: everything up to it is done or in flight.
+    pub(crate) fn position(&self, head: Offset) -> Offset {
+        if self.live { head.max(self.next) } else { self.next }
+    }
+}
+
+/// Retained messages that a new subscription still has to get.
+#[derive(Clone, Debug)]
+pub(crate) struct RetainedScan {
+    pub(crate) filter: Arc<str>,
+    /// The last one that was sent.
+    pub(crate) after: Option<super::retained::Slot>,
+}
+
+/// What exists only while the client is connected.
+#[derive(Debug)]
+pub(crate) struct Online {
+    pub(crate) conn: ConnId,
+    pub(crate) protocol: Protocol,
+    pub(crate) principal: Principal,
+    /// Messages with QoS > 0 that may be unacknowledged at once.
+    pub(crate) window: u16,
+    /// The largest packet that the client takes.
+    pub(crate) max_packet: usize,
+    /// The log's head when it connected: QoS 0 from before is not for it.
+    pub(crate) since: Offset,
+    /// Session expiry as the CONNECT had it (MQTT 5, 3.14.2.2.2).
+    pub(crate) asked_expiry_s: u32,
+    pub(crate) aliases: Vec<Option<Arc<str>>>,
+    /// QoS 1 publishes that wait for the log.
+    pub(crate) appending: u16,
+    /// Packets that wait until the session's state is stored (QoS 2).
+    pub(crate) deferred: Vec<Packet>,
+}
+
+/// One client of one user (MQTT 5, section 4.1).
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) owner: Owner,
+    pub(crate) client: Arc<str>,
+    /// 0: the session ends with its connection.
+    pub(crate) expiry_s: u32,
+    /// When it ends, while it is not connected.
+    pub(crate) expires_at: Option<i64>,
+    pub(crate) subscriptions: Vec<Subscription>,
+    pub(crate) flow: Flow,
+    pub(crate) outbound: Outbound,
+    pub(crate) inbound: Vec<Inbound>,
+    pub(crate) retained: Vec<RetainedScan>,
+    pub(crate) will: Option<Box<Will>>,
+    pub(crate) online: Option<Box<Online>>,
+    /// Its cursor waits to be written.
+    pub(crate) dirty: bool,
+    /// It has records in the log.
+    pub(crate) recorded: bool,
+}
+
+impl Session {
+    pub(crate) fn new(owner: Owner, client: Arc<str>, expiry_s: u32, head: Offset) -> Self {
+        Self {
+            owner,
+            client,
+            expiry_s,
+            expires_at: None,
+            subscriptions: Vec::new(),
+            flow: Flow::at(head),
+            outbound: Outbound::default(),
+            inbound: Vec::new(),
+            retained: Vec::new(),
+            will: None,
+            online: None,
+            dirty: false,
+            recorded: false,
+        }
+    }
+
+    /// Whether it outlives its connection.
+    pub(crate) fn persistent(&self) -> bool {
+        self.expiry_s > 0
+    }
+
+    pub(crate) fn conn(&self) -> Option<ConnId> {
+        self.online.as_ref().map(|online| online.conn)
+    }
+
+    pub(crate) fn subscription(&self, filter: &str) -> Option<&Subscription> {
+        self.subscriptions.iter().find(|subscription| &*subscription.filter == filter)
+    }
+}
+
+/// All sessions.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    slots: Slab<(u32, Session)>,
+    names: Map<(Owner, Arc<str>), SessionId>,
+    serial: u32,
+}
+
+impl Sessions {
+    pub(crate) fn new(seed: Seeded) -> Self {
+        Self { slots: Slab::new(), names: Map::with_hasher(seed), serial: 0 }
+    }
+
+    pub(crate) fn find(&self, owner: &Owner, client: &Arc<str>) -> Option<SessionId> {
+        self.names.get(&(owner.clone(), client.clone())).copied()
+    }
+
+    pub(crate) fn insert(&mut self, session: Session) -> SessionId {
+        self.serial = self.serial.wrapping_add(1);
+        let name = (session.owner.clone(), session.client.clone());
+        let key = self.slots.insert((self.serial, session));
+        let id = SessionId { key: u32::try_from(key).unwrap_or(u32::MAX), serial: self.serial };
+        self.names.insert(name, id);
+        id
+    }
+
+    pub(crate) fn get(&self, id: SessionId) -> Option<&Session> {
+        self.slots.get(id.key as usize).filter(|(serial, _)| *serial == id.serial).map(|(_, session)| session)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.slots.get_mut(id.key as usize).filter(|(serial, _)| *serial == id.serial).map(|(_, session)| session)
+    }
+
+    pub(crate) fn remove(&mut self, id: SessionId) -> Option<Session> {
+        self.get(id)?;
+        let (_, session) = self.slots.remove(id.key as usize);
+        self.names.remove(&(session.owner.clone(), session.client.clone()));
+        Some(session)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Every session, in the order of their places.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.slots.iter().map(|(key, (serial, session))| {
+            (SessionId { key: u32::try_from(key).unwrap_or(u32::MAX), serial: *serial }, session)
+        })
+    }
+
+    pub(crate) fn ids(&self) -> Vec<SessionId> {
+        self.iter().map(|(id, _)| id).collect()
+    }
+}

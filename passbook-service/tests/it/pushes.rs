@@ -1,0 +1,131 @@
+//! Promises: a push for each changed device, after the change is listed; coalesced; durable; never to a token that
+//! cannot be real.
+
+use serde_json::json;
+
+use crate::support::{KEY, PASS_TYPE, Running, eventually, push_token};
+
+#[tokio::test]
+async fn a_change_is_pushed_once_to_exactly_the_devices_that_have_the_pass() {
+    for service in Running::on_each_database(&[]).await {
+        let (one, two) = (service.create("1").await, service.create("2").await);
+        service.register("a", &one, &push_token(1)).await;
+        service.register("b", &one, &push_token(2)).await;
+        service.register("c", &two, &push_token(3)).await;
+        service.register("gone", &one, &push_token(4)).await;
+        service.unregister("gone", &one).await;
+        let change = service.patch("1", json!({"points": 1})).await;
+        let mut pushed = service.gateway.wait_for(2).await;
+        pushed.sort_by(|a, b| a.token.cmp(&b.token));
+        assert_eq!(pushed.iter().map(|push| push.token.clone()).collect::<Vec<_>>(), [push_token(1), push_token(2)]);
+        for push in &pushed {
+            assert_eq!(push.authorization, format!("Bearer {KEY}"));
+            assert_eq!(push.body["push"], json!({"kind": "pass"}));
+            assert_eq!(push.body["to"]["token"]["app"], PASS_TYPE);
+            assert_eq!(push.body["to"]["token"]["provider"], "apns");
+        }
+        assert_ne!(pushed[0].idempotency_key, pushed[1].idempotency_key);
+        // By the time of the push the change is listed.
+        assert_eq!(service.list("a", None).await.unwrap().tag, change["tag"]);
+        service.patch("2", json!({"points": 1})).await;
+        let pushed = service.gateway.wait_for(3).await;
+        assert_eq!(pushed[2].token, push_token(3), "nobody else was pushed in between");
+    }
+}
+
+#[tokio::test]
+async fn changes_within_the_interval_share_one_push() {
+    for service in Running::on_each_database(&[("wallet.push.interval", "10s")]).await {
+        let (one, two) = (service.create("1").await, service.create("2").await);
+        service.register("a", &one, &push_token(1)).await;
+        service.register("a", &two, &push_token(1)).await;
+        service.patch("1", json!({"points": 1})).await;
+        service.gateway.wait_for(1).await;
+        for points in 2..6 {
+            service.patch("1", json!({"points": points})).await;
+            service.patch("2", json!({"points": points})).await;
+        }
+        assert_eq!(service.gateway.pushed().len(), 1, "the interval is not over");
+        service.clock.advance(10_000);
+        service.gateway.wait_for(2).await;
+        // A further device shows that nothing else was waiting before it.
+        let three = service.create("3").await;
+        service.register("b", &three, &push_token(2)).await;
+        service.patch("3", json!({"points": 1})).await;
+        let pushed = service.gateway.wait_for(3).await;
+        assert_eq!(pushed.iter().filter(|push| push.token == push_token(1)).count(), 2, "eight changes, one push");
+    }
+}
+
+#[tokio::test]
+async fn a_failing_gateway_is_tried_again_with_the_same_key_and_nothing_is_lost_over_a_restart() {
+    for service in Running::on_each_database(&[]).await {
+        let pass = service.create("1").await;
+        service.register("a", &pass, &push_token(1)).await;
+        service.gateway.answer(503);
+        service.patch("1", json!({"points": 1})).await;
+        service.gateway.wait_for(1).await;
+        eventually("readiness to say that the gateway fails", async || {
+            let answer = service.request(reqwest::Method::GET, "/readyz").send().await.unwrap();
+            (answer.status() == 503 && answer.text().await.unwrap().contains("push-gateway")).then_some(())
+        })
+        .await;
+        let (database, data, gateway, clock) =
+            (service.database.clone(), service.data.clone(), service.gateway.clone(), service.clock.clone());
+        service.stop().await;
+        gateway.answer(202);
+        // Past the pause before the next attempt, and past any lease.
+        clock.advance(120_000);
+        let _kept = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(&data).unwrap();
+        let again = Running::start_in(&data, &database, gateway, clock, &[]).await;
+        let pushed = again.gateway.wait_for(2).await;
+        assert!(pushed.windows(2).all(|pair| pair[0].idempotency_key == pair[1].idempotency_key), "{pushed:?}");
+        again.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_cannot_be_real_are_never_handed_on() {
+    for service in Running::on_each_database(&[]).await {
+        let pass = service.create("1").await;
+        for (device, token) in [
+            ("a", "6f9619ff-8b86-d011-b42d-00cf4fc964ff"),
+            ("b", "abc"),
+            ("c", &"z".repeat(64)),
+            ("d", &"0".repeat(300)),
+        ] {
+            assert_eq!(service.register(device, &pass, token).await, 201, "the registration itself is fine");
+        }
+        service.register("e", &pass, &push_token(5)).await;
+        service.patch("1", json!({"points": 1})).await;
+        eventually("all five to be settled", async || {
+            let metrics = service.request(reqwest::Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+            metrics.contains("tidings_wallet_pushes_total{outcome=\"Dropped\"} 4").then_some(())
+        })
+        .await;
+        let pushed = service.gateway.wait_for(1).await;
+        assert_eq!(pushed.iter().map(|push| push.token.as_str()).collect::<Vec<_>>(), [push_token(5)]);
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_has_seen_the_change_is_not_pushed_for_it() {
+    for service in Running::on_each_database(&[("wallet.push.interval", "10s")]).await {
+        let pass = service.create("1").await;
+        service.register("a", &pass, &push_token(1)).await;
+        service.patch("1", json!({"points": 1})).await;
+        service.gateway.wait_for(1).await;
+        let change = service.patch("1", json!({"points": 2})).await;
+        // The device asks by itself, twice: with the second request it says that it has the answer of the first.
+        let listed = service.list("a", None).await.unwrap();
+        assert_eq!(listed.tag, change["tag"]);
+        assert_eq!(service.list("a", Some(&listed.tag)).await, None);
+        service.clock.advance(20_000);
+        let other = service.create("2").await;
+        service.register("b", &other, &push_token(2)).await;
+        service.patch("2", json!({"points": 1})).await;
+        let pushed = service.gateway.wait_for(2).await;
+        assert_eq!(pushed[1].token, push_token(2), "a push about nothing new would be spurious");
+    }
+}
