@@ -119,8 +119,9 @@ impl Simulators {
         let apns_key = DevelopmentKey::load_or_create(&config.folder.join("apns"))?;
         apns.register_key(&apns_key.provider_key())?;
         for key in &config.apns_keys {
-            let pem = std::fs::read_to_string(&key.file)
-                .with_context(|| format!("simulators.apns.keys.{}.file: cannot read {}", key.key_id, key.file.display()))?;
+            let pem = std::fs::read_to_string(&key.file).with_context(|| {
+                format!("simulators.apns.keys.{}.file: cannot read {}", key.key_id, key.file.display())
+            })?;
             apns.register_key(&ProviderKey {
                 key_id: key.key_id.clone(),
                 team_id: key.team_id.clone(),

@@ -44,7 +44,11 @@ async fn the_stream_limit_changes_on_request() {
     running.simulators.apns().script().add(Rule::once(ApnsAction::StreamLimit(1)));
     assert_eq!(apns.push(TOKEN, &borrowed(&headers), b"{}").await.status, 200);
     apns.until_limit(1).await;
-    assert_eq!(apns.push(TOKEN, &borrowed(&headers), b"{}").await.status, 200, "a success does not lift a limit that was set");
+    assert_eq!(
+        apns.push(TOKEN, &borrowed(&headers), b"{}").await.status,
+        200,
+        "a success does not lift a limit that was set"
+    );
     assert_eq!(apns.send.current_max_send_streams(), 1);
 }
 

@@ -18,7 +18,10 @@ const PASS_TYPE: &str = "pass.com.example.card";
 async fn python(script: &str, arguments: &[&str]) -> Option<Value> {
     let Some(python) = std::env::var_os("TIDINGS_TEST_PYTHON") else {
         let strict = std::env::var("TIDINGS_TEST_STRICT").is_ok_and(|strict| strict == "1");
-        assert!(!strict, "TIDINGS_TEST_PYTHON is not set: the Python with the clients, see tests/clients/requirements.txt");
+        assert!(
+            !strict,
+            "TIDINGS_TEST_PYTHON is not set: the Python with the clients, see tests/clients/requirements.txt"
+        );
         eprintln!("NOT RUN: {script} needs TIDINGS_TEST_PYTHON; `cargo xtask test` sets it");
         return None;
     };
@@ -38,7 +41,9 @@ async fn aioapns_pushes_by_token_and_by_certificate() {
     let text = |name: &str| std::fs::read_to_string(files.path().join(name)).unwrap();
     std::fs::write(&both, text("pass.pem") + &text("pass.key")).unwrap();
     let root = files.path().join("root.pem");
-    let running = start(&[("simulators.apns.client_roots", root.to_str().unwrap()), ("simulators.apns.max_streams", "100")]).await;
+    let running =
+        start(&[("simulators.apns.client_roots", root.to_str().unwrap()), ("simulators.apns.max_streams", "100")])
+            .await;
     running.simulators.apns().register_token(DeviceToken {
         token: "ee".repeat(32),
         topic: None,
@@ -54,7 +59,14 @@ async fn aioapns_pushes_by_token_and_by_certificate() {
     let port = credentials.apns_url.rsplit(':').next().unwrap();
     let ca = running.ca_file();
     let arguments = [
-        port, ca.to_str().unwrap(), key.file.to_str().unwrap(), &key.key_id, &key.team_id, TOPIC, both.to_str().unwrap(), PASS_TYPE,
+        port,
+        ca.to_str().unwrap(),
+        key.file.to_str().unwrap(),
+        &key.key_id,
+        &key.team_id,
+        TOPIC,
+        both.to_str().unwrap(),
+        PASS_TYPE,
     ];
     let Some(outcome) = python("apns_client.py", &arguments).await else { return };
     assert_eq!(outcome["first"][0], "200");
@@ -76,7 +88,11 @@ async fn firebase_admin_sends_messages() {
     let running = start(&[]).await;
     let fcm = running.simulators.fcm();
     fcm.register_token(RegistrationToken { token: "gone-token".to_owned(), project: None, gone: true });
-    fcm.register_token(RegistrationToken { token: "foreign-token".to_owned(), project: Some("other".to_owned()), gone: false });
+    fcm.register_token(RegistrationToken {
+        token: "foreign-token".to_owned(),
+        project: Some("other".to_owned()),
+        gone: false,
+    });
     let quota = ScriptedError {
         code: "QUOTA_EXCEEDED".to_owned(),
         status: None,

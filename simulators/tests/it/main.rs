@@ -1,5 +1,12 @@
 //! The simulators through their public doors.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests, outside of test functions"
+)]
+
 mod apns;
 mod apns_faults;
 mod clients;

@@ -54,9 +54,7 @@ async fn a_phone_sleeps_is_woken_by_a_push_and_gets_what_it_missed_in_order() {
     ada.wake_on_push(PushSource::Inbox(inbox.clone()));
 
     bob.publish("ada_news", "1").await.unwrap();
-    let received = |text: &'static str| move |entry: &tidings_simulators::phone::Entry| {
-        matches!(&entry.event, Event::Received(message) if message.payload == text)
-    };
+    let received = |text: &'static str| move |entry: &tidings_simulators::phone::Entry| matches!(&entry.event, Event::Received(message) if message.payload == text);
     assert!(ada.timeline().wait_for(BOUND, received("1")).await.is_some());
 
     ada.fall_asleep().await;
