@@ -53,7 +53,9 @@ pub struct Metrics {
     pub foreign_pass_types: Counter,
     /// The greatest tag that this process gave.
     pub last_tag: Gauge,
-    /// Seconds until the signing certificate ends, when the process started.
+    /// Pushes that wait, in the whole database.
+    pub pushes_pending: Gauge,
+    /// Seconds until the signing certificate or its intermediate ends.
     pub certificate_expires: Gauge,
 }
 
@@ -76,10 +78,11 @@ impl Metrics {
             "Requests for a pass type that the certificate does not sign",
             metrics.foreign_pass_types.clone(),
         );
+        registry.register("pushes_pending", "Pushes that wait, in the whole database", metrics.pushes_pending.clone());
         registry.register("last_tag", "Greatest tag given by this process", metrics.last_tag.clone());
         registry.register(
             "certificate_expires_seconds",
-            "Seconds until the signing certificate ends, at the start",
+            "Seconds until the signing certificate or its intermediate ends",
             metrics.certificate_expires.clone(),
         );
         metrics

@@ -5,8 +5,8 @@
 //!
 //! | code | 5 | 3.1.1 | what happened |
 //! |---|---|---|---|
-//! | `connect_deadline` | – | – | no verified CONNECT within `broker.limits.connect_deadline` |
-//! | `unauthenticated_limit`, `unauthenticated_limit_per_address` | – | – | too many connections that have not logged in |
+//! | `connect_deadline` | – | – | no verified CONNECT within `broker.limits.connect` |
+//! | `unauthenticated_limit`, `unauthenticated_limit_per_address` | – | – | more than `broker.limits.handshakes`, `…_per_address` connections that have not logged in |
 //! | `tls_handshake` | – | – | the TLS handshake failed (a TLS alert says why) |
 //! | `not_connect`, `not_mqtt` | – | – | the first packet is no CONNECT |
 //! | `protocol_version` | 0x84 | 1 | an MQTT version that is not spoken here |
@@ -41,5 +41,5 @@
 //! | `topic_alias` | 0x94 | topic alias 0 |
 //! | `packet_too_large` | 0x95 | a packet is larger than `broker.limits.packet` |
 //! | `quota_exceeded` | 0x97 | a limit of the broker |
-//! | `write_deadline` | – | the client did not take what was sent within `broker.limits.write_deadline` |
+//! | `write_deadline` | – | the client did not take what was sent within `broker.limits.write` |
 //! | `ended_by_server` | any other | another reason of the engine |

@@ -123,6 +123,23 @@ async fn a_peer_that_keeps_us_busy_does_not_outlive_its_token() {
 }
 
 #[tokio::test]
+async fn a_client_that_allows_aliases_gets_its_topic_in_full_once() {
+    let house = House::open().await;
+    let mut reader = house.login(&Connect::new(5, "reader").login("handler", KEY).property(&[0x22, 0, 1])).await;
+    let filter = [&[0, 1][..], &properties(&[]), &field("command/#"), &[0]].concat();
+    reader.send(&packet(0x82, &filter)).await;
+    assert!(matches!(reader.packet().await, Some(Packet::SubscribeAck(_))));
+    let mut writer = house.handler("writer").await;
+    for topic in ["command/a", "command/a", "command/b"] {
+        writer.send(&publish5(topic, b"x")).await;
+    }
+    for (topic, alias) in [("command/a", Some(1)), ("", Some(1)), ("command/b", None)] {
+        let Some(Packet::Publish(message)) = reader.packet().await else { panic!("no message") };
+        assert_eq!((&*message.topic, message.properties.unwrap().topic_alias.map(u16::from)), (topic, alias));
+    }
+}
+
+#[tokio::test]
 async fn a_message_goes_through_byte_by_byte() {
     let house = House::open().await;
     let mut reader = house.handler("reader").await;
