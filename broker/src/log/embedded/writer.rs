@@ -24,11 +24,13 @@ const GROUP_BYTES: usize = 8 << 20;
 /// How often there is housekeeping.
 const TICK: Duration = Duration::from_secs(1);
 
+type Done<T> = Box<dyn FnOnce(Result<T, LogError>) + Send>;
+
 /// Answers exactly once: with [`LogError::Closed`] when it is dropped unanswered.
-pub(super) struct Answer<T>(Option<Box<dyn FnOnce(Result<T, LogError>) + Send>>);
+pub(super) struct Answer<T>(Option<Done<T>>);
 
 impl<T> Answer<T> {
-    pub(super) fn new(done: Box<dyn FnOnce(Result<T, LogError>) + Send>) -> Self {
+    pub(super) fn new(done: Done<T>) -> Self {
         Self(Some(done))
     }
 
