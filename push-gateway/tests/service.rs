@@ -1,5 +1,7 @@
 //! The service as a whole, through its HTTP door: registration, notification, delivery to the simulators, stop.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: what fails here fails the test")]
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -26,7 +28,7 @@ async fn simulators(folder: &tempfile::TempDir, shutdown: &Shutdown) -> Simulato
         Loader::new(&[tidings_shared::config::SETTINGS, tidings_simulators::SETTINGS]).flag(
             "--data",
             "data",
-            &folder.path().display().to_string(),
+            folder.path().display().to_string(),
         ),
         |loader, listen| loader.flag("--set", listen, "127.0.0.1:0"),
     );

@@ -18,6 +18,7 @@ pub struct Metrics {
     pub(super) publish_retries: Counter,
     pub(super) reconnects: Counter,
     pub(super) dropped: Counter,
+    pub(super) dead_letters: Gauge,
 }
 
 /// A route's pattern, as it was written: never a topic, so that the number of series is bounded.
@@ -56,15 +57,17 @@ impl Default for Metrics {
             publish_retries: Counter::default(),
             reconnects: Counter::default(),
             dropped: Counter::default(),
+            dead_letters: Gauge::default(),
         }
     }
 }
 
 impl Metrics {
-    /// How many messages are being handled or wait for their sender's turn.
+    /// How many messages of a route (its pattern as it was written) are done: handled, known from before, or dead.
     #[must_use]
-    pub fn in_flight_now(&self) -> i64 {
-        self.in_flight.get()
+    pub fn finished_now(&self, route: &str) -> u64 {
+        let count = |outcome| self.messages.get_or_create(&Outcome { route: route.to_owned(), outcome }).get();
+        [Finished::Handled, Finished::Duplicate, Finished::Dead].into_iter().map(count).sum()
     }
 
     /// How many attempts at messages of a route (its pattern as it was written) have failed and were followed by another.
@@ -79,10 +82,23 @@ impl Metrics {
         registry.register("messages", "Messages by how they ended", self.messages.clone());
         registry.register("retries", "Attempts that failed and were followed by another", self.retries.clone());
         registry.register("seconds", "Time from the first attempt to the end, in seconds", self.seconds.clone());
-        registry.register("in_flight", "Messages that are being handled or wait for their sender's turn", self.in_flight.clone());
+        registry.register(
+            "in_flight",
+            "Messages that are being handled or wait for their sender's turn",
+            self.in_flight.clone(),
+        );
         registry.register("published", "Messages published and acknowledged by the broker", self.published.clone());
         registry.register("publish_retries", "Publishes that had to be repeated", self.publish_retries.clone());
-        registry.register("reconnects", "Connections to the broker that ended without being asked to", self.reconnects.clone());
+        registry.register(
+            "reconnects",
+            "Connections to the broker that ended without being asked to",
+            self.reconnects.clone(),
+        );
         registry.register("dropped", "QoS 0 messages that arrived while too many were in flight", self.dropped.clone());
+        registry.register(
+            "dead_letters",
+            "Dead letters in the database, counted once a minute",
+            self.dead_letters.clone(),
+        );
     }
 }

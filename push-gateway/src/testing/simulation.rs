@@ -32,12 +32,12 @@ impl Simulation {
     pub(crate) async fn with_clock(settings: &[(&str, &str)], clock: &Clock) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut loader = Loader::new(&[tidings_shared::config::SETTINGS, SETTINGS])
-            .flag("--data", "data", &folder.path().display().to_string())
+            .flag("--data", "data", folder.path().display().to_string())
             .flag("--set", "simulators.apns.listen", "127.0.0.1:0")
             .flag("--set", "simulators.fcm.listen", "127.0.0.1:0")
             .flag("--set", "simulators.control.listen", "127.0.0.1:0");
         for (path, value) in settings {
-            loader = loader.flag("--set", path, &value.replace("DATA", &folder.path().display().to_string()));
+            loader = loader.flag("--set", path, value.replace("DATA", &folder.path().display().to_string()));
         }
         let config = Config::from_settings(&loader.load().unwrap());
         let listeners = Listeners::bind(&config).await.unwrap();

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use http::Uri;
 use rumqttc::{
-    AckMode, AsyncClient, Broker, BrokerSessionResumePolicy, ConnectReturnCode, ConnectionError, EventLoop,
-    MqttOptions, TlsConfiguration, Transport,
+    AckMode, AsyncClient, Broker, ConnectReturnCode, ConnectionError, EventLoop, MqttOptions, TlsConfiguration,
+    Transport,
 };
 use rustls::ClientConfig;
+
+use super::blank_session::BlankSession;
 
 /// Events that may be unacknowledged at once.
 pub(super) const RECEIVE_MAXIMUM: u16 = 256;
@@ -76,8 +78,7 @@ impl BrokerLogin {
         options
             .set_clean_start(false)
             .set_session_expiry_interval(Some(SESSION_EXPIRY_S))
-            // Only QoS 1 is received and nothing is published, so there is no state of ours to restore.
-            .set_broker_session_resume_policy(BrokerSessionResumePolicy::AllowBrokerOnly)
+            .set_session_store(BlankSession { expiry_s: SESSION_EXPIRY_S })
             .set_ack_mode(AckMode::Manual)
             .set_receive_maximum(Some(RECEIVE_MAXIMUM))
             .set_keep_alive(30)

@@ -21,6 +21,7 @@ use crate::apps::Apps;
 use crate::ids::Ids;
 use crate::metrics::Metrics;
 
+mod blank_session;
 mod connection;
 pub(crate) mod store;
 

@@ -8,6 +8,8 @@ use crate::apps::Apps;
 use crate::queue::lane::Lane;
 use crate::testing::{DAY, FakeProvider, START, devices_of, register, registration, user};
 
+mod session;
+
 fn waker(database: &Database, clock: &Clock) -> Waker {
     let lane = Lane::new(Provider::Apns, "default", Arc::new(FakeProvider::default()));
     Waker {
