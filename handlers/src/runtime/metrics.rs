@@ -1,6 +1,8 @@
 //! What the runtime counts.
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use std::fmt;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -34,7 +36,7 @@ pub(super) struct Outcome {
 }
 
 /// How a message ended.
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub(super) enum Finished {
     /// The handler succeeded and what it published is acknowledged.
     Handled,
@@ -44,6 +46,18 @@ pub(super) enum Finished {
     Dead,
     /// The service stops; the broker delivers it again.
     Abandoned,
+}
+
+impl EncodeLabelValue for Finished {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> fmt::Result {
+        let name = match self {
+            Self::Handled => "handled",
+            Self::Duplicate => "duplicate",
+            Self::Dead => "dead",
+            Self::Abandoned => "abandoned",
+        };
+        EncodeLabelValue::encode(&name, encoder)
+    }
 }
 
 impl Default for Metrics {

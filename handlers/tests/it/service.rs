@@ -44,7 +44,7 @@ async fn the_service_says_what_it_waits_for_works_and_ends() {
         get("/metrics")
             .await
             .1
-            .contains(r#"tidings_handlers_messages_total{route="get_contact_list",outcome="Handled"} 1"#)
+            .contains(r#"tidings_handlers_messages_total{route="get_contact_list",outcome="handled"} 1"#)
     })
     .await;
     shutdown.begin();
