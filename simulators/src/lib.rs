@@ -187,6 +187,10 @@ impl Simulators {
         &self.0.issuer
     }
 
+    pub(crate) fn shutdown(&self) -> &Shutdown {
+        &self.0.shutdown
+    }
+
     /// What others need to know to use the simulators.
     #[must_use]
     pub fn credentials(&self) -> &Credentials {

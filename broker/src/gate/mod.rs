@@ -1,8 +1,8 @@
 //! The door: sockets, TLS, WebSocket, codec, limits before authentication, authentication, keep-alive.
 //!
-//! A connection walks through the files in this order: [`listener`] (or [`websocket`]) accepts it and takes a place in
-//! the [`lobby`]; [`greeting`] reads and verifies its CONNECT under one deadline ([`login`] says who it is);
-//! [`connection`] serves it from then on. [`wire`] turns bytes into packets; behind it, everything is MQTT 5.
+//! A connection walks through the files in this order: `listener` (or `websocket`) accepts it and takes a place in
+//! the `lobby`; `greeting` reads and verifies its CONNECT under one deadline (`login` says who it is);
+//! `connection` serves it from then on. [`wire`] turns bytes into packets; behind it, everything is MQTT 5.
 //!
 //! # Architecture invariants
 //! - Nothing that a peer sends, or fails to send, blocks a listener, panics, or makes memory grow beyond [`Limits`].

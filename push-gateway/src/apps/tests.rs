@@ -152,3 +152,13 @@ fn a_service_account_is_checked() {
     let no_key = r#"{"client_email":"a@b","private_key":"x","token_uri":"https://t","project_id":"p"}"#;
     assert!(with(no_key).contains("`private_key` is not an RSA private key"));
 }
+
+#[test]
+fn a_pass_type_identifier_is_a_name_like_any_other() {
+    let loader = tidings_shared::config::Loader::new(&[tidings_shared::config::SETTINGS, crate::SETTINGS])
+        .flag("--set", "push.apps.\"pass.org.example\".apns.topic", "pass.org.example")
+        .flag("--set", "push.apps.default.fcm.project", "p");
+    let apps = Config::from_settings(&loader.load().unwrap()).apps;
+    let names: Vec<_> = apps.iter().map(|app| (app.name.as_str(), app.apns.is_some(), app.fcm.is_some())).collect();
+    assert_eq!(names, [("default", false, true), ("pass.org.example", true, false)]);
+}

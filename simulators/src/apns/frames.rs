@@ -258,3 +258,6 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Frames<T> {
         Pin::new(&mut this.io).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

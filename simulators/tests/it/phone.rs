@@ -13,7 +13,8 @@ use tokio::process::{Child, Command};
 
 use crate::common::{BOUND, bounded};
 
-/// A mosquitto on a free port. `None` when it is not installed and `TIDINGS_TEST_STRICT` does not ask for it.
+/// A mosquitto on a free port. `None` where it is not installed: the tests across services drive the same phone against
+/// our own broker, so no promise goes untested then.
 async fn mosquitto() -> Option<(Child, u16, tempfile::TempDir)> {
     let program = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/opt/homebrew/sbin/mosquitto"];
     let Some(program) = program.into_iter().map(PathBuf::from).find(|program| program.exists()) else {

@@ -1,9 +1,9 @@
 //! Bytes to packets and back, for MQTT 3.1, 3.1.1 and 5.
 //!
-//! `rmqtt-codec` is the codec; it stands behind two rooms that make it strict and bounded. [`frame`] cuts the byte stream
-//! into whole packets under a size limit, without reserving memory for what has not arrived. [`strict`] checks the rules
+//! `rmqtt-codec` is the codec; it stands behind two rooms that make it strict and bounded. `frame` cuts the byte stream
+//! into whole packets under a size limit, without reserving memory for what has not arrived. `strict` checks the rules
 //! of the specification that the codec does not. Everything above the wire speaks the vocabulary of MQTT 5
-//! ([`v5::Packet`]); [`translate`] turns the two older versions into it and back.
+//! ([`v5::Packet`]); `translate` turns the two older versions into it and back.
 
 mod fault;
 mod frame;

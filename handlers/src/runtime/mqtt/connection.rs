@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::{
-    AckMode, AsyncClient, Broker, ConnectionError, ConnectReturnCode, DisconnectReasonCode, EventLoop, IncomingPacketSizeLimit,
-    MqttOptions, StateError, TlsConfiguration, Transport,
+    AckMode, AsyncClient, Broker, ConnectReturnCode, ConnectionError, DisconnectReasonCode, EventLoop,
+    IncomingPacketSizeLimit, MqttOptions, StateError, TlsConfiguration, Transport,
 };
 use rustls::ClientConfig;
 
@@ -111,18 +111,32 @@ impl BrokerOptions {
     pub(super) fn explain(&self, error: &ConnectionError) -> String {
         let address = &self.address;
         match error {
-            ConnectionError::ConnectionRefused(ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized) => {
+            ConnectionError::ConnectionRefused(
+                ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
+            ) => {
                 format!("the broker at {address} refuses the handler key; compare keys.handler here with the broker's")
             }
-            ConnectionError::ConnectionRefused(code) => format!("the broker at {address} refuses the connection: {code:?}"),
-            ConnectionError::MqttState(StateError::ServerDisconnect { reason_code: DisconnectReasonCode::SessionTakenOver, .. }) => format!(
+            ConnectionError::ConnectionRefused(code) => {
+                format!("the broker at {address} refuses the connection: {code:?}")
+            }
+            ConnectionError::MqttState(StateError::ServerDisconnect {
+                reason_code: DisconnectReasonCode::SessionTakenOver,
+                ..
+            }) => format!(
                 "another process has connected to {address} with the same client id {}; give each its own handlers.instance",
                 self.client_id
             ),
-            ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => match reason_string {
-                Some(why) => format!("the broker at {address} ended the connection: {reason_code:?}, {why}"),
-                None => format!("the broker at {address} ended the connection: {reason_code:?}"),
-            },
+            ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => {
+                match reason_string {
+                    Some(why) => format!("the broker at {address} ended the connection: {reason_code:?}, {why}"),
+                    None => format!("the broker at {address} ended the connection: {reason_code:?}"),
+                }
+            }
+            ConnectionError::MqttState(StateError::ConnectionAborted) => format!(
+                "the broker at {address} closed the connection without a word; if that repeats, another process may use \
+                 the client id {} (give each its own handlers.instance)",
+                self.client_id
+            ),
             ConnectionError::Timeout(_) => format!("the broker at {address} does not answer within 10 seconds"),
             ConnectionError::Io(error) => format!("no connection to the broker at {address}: {error}"),
             error => format!("the connection to the broker at {address} ended: {error}"),
@@ -153,7 +167,9 @@ mod tests {
         ] {
             assert_eq!(BrokerAddress::parse(text).unwrap().to_string(), expected);
         }
-        for text in ["", "broker", "http://broker", "mqtt://", "mqtt://h:x", "mqtt://h:70000", "mqtt://u@h", "mqtt://[::1]x"] {
+        for text in
+            ["", "broker", "http://broker", "mqtt://", "mqtt://h:x", "mqtt://h:70000", "mqtt://u@h", "mqtt://[::1]x"]
+        {
             assert!(BrokerAddress::parse(text).is_err(), "{text}");
         }
     }

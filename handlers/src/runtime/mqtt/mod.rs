@@ -4,6 +4,7 @@ mod connection;
 mod driver;
 mod outlet;
 mod session;
+mod subscription;
 
 pub use connection::{BrokerAddress, BrokerOptions, InvalidBroker};
 pub(super) use driver::Driver;
