@@ -127,8 +127,10 @@ impl<P: Clone, F: Clone> Index<P, F> {
         &self.chapters
     }
 
-    /// Starts the next chapter; rows go to the last one.
+    /// Starts the next chapter; rows go to the last one. Whatever stood before it counts as read: a reader at the end
+    /// of the log stays there when all of it is dropped.
     pub(super) fn begin_chapter(&mut self, base: Offset, store: F) {
+        self.head = self.head.max(Offset(base.0.saturating_sub(1)));
         self.chapters.push_back(Chapter { base, store, rows: Vec::new(), live: 0 });
     }
 

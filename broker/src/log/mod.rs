@@ -78,7 +78,7 @@ pub trait MessageLog: Send + Sync {
     /// The random name of this log's life: cursors of another epoch cannot be resumed here.
     fn epoch(&self) -> u64;
 
-    /// The offset of the last durable message; 0 when there was never one.
+    /// The end of the log: no durable message lies behind this offset; 0 when there was never one.
     fn head(&self) -> Offset;
 
     /// The smallest offset that may still be kept: everything before it is gone.

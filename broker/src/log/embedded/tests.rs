@@ -322,6 +322,17 @@ fn segments_that_retention_empties_are_removed() {
         std::thread::yield_now();
     }
     assert!(fixture.log().first() > Offset(15));
+    let last = fixture.log().head();
+    clock.advance(120_000);
+    while fixture.log().first() <= last {
+        assert!(Instant::now() < deadline, "{:?}", fixture.files(".segment"));
+        clock.advance(1_000);
+        std::thread::yield_now();
+    }
+    fixture.reopen();
+    assert_eq!(fixture.log().head(), last, "a reader at the end is still at the end");
+    assert_eq!(fixture.log().floor(&user("a")), last);
+    assert!(append(fixture.log(), message(&clock, &user("a"), "next", b"")).offset > last);
 }
 
 #[test]
