@@ -1,6 +1,6 @@
 //! What this service counts, under `tidings_wallet_`.
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -14,11 +14,11 @@ struct RequestLabels {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct PushLabels {
-    outcome: Outcome,
+    outcome: &'static str,
 }
 
 /// What became of an attempt to push.
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The gateway has it.
     Sent,
@@ -95,6 +95,11 @@ impl Metrics {
 
     /// Counts a push.
     pub fn push(&self, outcome: Outcome) {
+        let outcome = match outcome {
+            Outcome::Sent => "sent",
+            Outcome::Dropped => "dropped",
+            Outcome::Retried => "retried",
+        };
         self.pushes.get_or_create(&PushLabels { outcome }).inc();
     }
 

@@ -106,7 +106,7 @@ async fn tokens_that_cannot_be_real_are_never_handed_on() {
         service.patch("1", json!({"points": 1})).await;
         eventually("all five to be settled", async || {
             let metrics = service.request(reqwest::Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
-            metrics.contains("tidings_wallet_pushes_total{outcome=\"Dropped\"} 4").then_some(())
+            metrics.contains("tidings_wallet_pushes_total{outcome=\"dropped\"} 4").then_some(())
         })
         .await;
         let pushed = service.gateway.wait_for(1).await;
