@@ -55,7 +55,7 @@ pub(crate) async fn bind(service: Service, settings: &Settings) -> anyhow::Resul
             Bound::new("handlers", |shutdown, clock| tidings_handlers::run(config, listeners, shutdown, clock))
         }
         Service::PushGateway => {
-            let config = tidings_push_gateway::Config::from_settings(settings)?;
+            let config = tidings_push_gateway::Config::from_settings(settings);
             let listeners = tidings_push_gateway::Listeners::bind(&config).await?;
             Bound::new("push-gateway", |shutdown, clock| tidings_push_gateway::run(config, listeners, shutdown, clock))
         }
@@ -67,7 +67,7 @@ pub(crate) async fn bind(service: Service, settings: &Settings) -> anyhow::Resul
             })
         }
         Service::Simulators => {
-            let config = tidings_simulators::Config::from_settings(settings)?;
+            let config = tidings_simulators::Config::from_settings(settings);
             let listeners = tidings_simulators::Listeners::bind(&config).await?;
             Bound::new("simulators", |shutdown, clock| tidings_simulators::run(config, listeners, shutdown, clock))
         }
@@ -111,7 +111,11 @@ impl Together {
     }
 
     /// Starts something else that ends with the services.
-    pub(crate) fn start_task(&mut self, name: &'static str, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+    pub(crate) fn start_task(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
         self.tasks.spawn(async move { task.await.with_context(|| format!("{name} stopped")) });
     }
 

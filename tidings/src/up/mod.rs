@@ -4,7 +4,7 @@ pub(crate) mod development;
 mod ready;
 pub(crate) mod settings;
 mod table;
-mod wiring;
+pub(crate) mod wiring;
 
 use std::path::PathBuf;
 
@@ -42,7 +42,8 @@ impl Up {
         let mut defaults = Defaults::default();
         defaults.set("telemetry.level", if quiet { "error" } else { "warn" });
         let ephemeral = if args.ephemeral {
-            let folder = tempfile::Builder::new().prefix("tidings-").tempdir().context("no temporary folder can be made")?;
+            let folder =
+                tempfile::Builder::new().prefix("tidings-").tempdir().context("no temporary folder can be made")?;
             defaults.set("data", folder.path().display());
             Some(folder)
         } else {
@@ -55,7 +56,7 @@ impl Up {
         wiring::before_simulators(&first, &mut defaults, &clock)?;
         let second = settings::load(common, args, &defaults)?;
 
-        let config = tidings_simulators::Config::from_settings(&second)?;
+        let config = tidings_simulators::Config::from_settings(&second);
         let listeners = tidings_simulators::Listeners::bind(&config).await?;
         let simulators = Simulators::new(&config, &listeners, &clock, shutdown.clone())?;
         wiring::after_simulators(&second, &simulators, &mut defaults)?;
@@ -127,7 +128,8 @@ pub(crate) async fn run(common: &Common, args: &UpArgs) -> anyhow::Result<()> {
 
 /// Makes the folder and proves that it can be written.
 fn prepare_data_folder(folder: &PathBuf) -> anyhow::Result<()> {
-    let remedy = "choose another with --data DIR, keep nothing with --ephemeral, or give this user the right to write there";
+    let remedy =
+        "choose another with --data DIR, keep nothing with --ephemeral, or give this user the right to write there";
     std::fs::create_dir_all(folder)
         .with_context(|| format!("the data folder {} cannot be made; {remedy}", folder.display()))?;
     let probe = tempfile::Builder::new().prefix(".probe-").tempfile_in(folder);
