@@ -33,6 +33,13 @@ const NEEDS: &[Need] = &[
         homebrew: "mosquitto",
     },
     Need {
+        what: "stdbuf",
+        why: "mosquitto_sub's lines are read as they come",
+        present: || workspace::on_path("stdbuf").is_some(),
+        debian: "coreutils",
+        homebrew: "coreutils",
+    },
+    Need {
         what: "openssl",
         why: "it verifies the signatures of Wallet passes",
         present: || workspace::on_path("openssl").is_some(),
