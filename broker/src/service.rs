@@ -103,7 +103,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
         .fallback(async || http::not_found());
     announce(&listeners);
     let tls = listeners.mqtt_tls.zip(tls);
-    let served = tokio::join!(
+    tokio::join!(
         gate.serve_tcp(listeners.mqtt),
         async {
             if let Some((listener, tls)) = tls {
@@ -113,7 +113,6 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
         serve(listeners.http, router, shutdown.clone()),
         stop(&engine, &gate, &shutdown),
     );
-    served.2.context("the HTTP listener failed")?;
     drop(engine);
     close(log).await;
     tracing::info!("the broker has stopped");

@@ -72,5 +72,5 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
         runtime.run(shutdown.clone()).await;
         database.close().await;
     }
-    serving.await.context("the HTTP interface ended early")?.context("the HTTP interface failed")
+    serving.await.context("the HTTP interface ended early")
 }

@@ -123,9 +123,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
         after.begin();
         while tasks.join_next().await.is_some() {}
         database.close().await;
-        served??;
+        served?;
     } else {
-        server.await??;
+        server.await?;
     }
     Ok(())
 }

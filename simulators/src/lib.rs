@@ -226,9 +226,8 @@ impl Simulators {
         let registry = Arc::new(metrics::registry(&self));
         let router = control::router(self.clone()).merge(operations_router(Health::default(), registry));
         let control = async {
-            tidings_shared::http::serve(listeners.control, router, shutdown.clone())
-                .await
-                .context("the simulators' control cannot be served")
+            tidings_shared::http::serve(listeners.control, router, shutdown.clone()).await;
+            Ok(())
         };
         tokio::try_join!(apns, sandbox, fcm, control)?;
         Ok(())
