@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidings_shared::broker_address::BrokerAddress;
 use tidings_shared::config::{Kind, Setting, Settings};
 use tidings_shared::tls;
 
 use crate::contacts::Limits;
-use crate::runtime::{BrokerAddress, BrokerOptions, Options, RetryPolicy};
+use crate::runtime::{BrokerOptions, Options, RetryPolicy};
 
 /// Settings of this service, besides the shared ones.
 pub const SETTINGS: &[Setting] = &[

@@ -4,12 +4,14 @@ use std::future::Future;
 use std::pin::Pin;
 
 use anyhow::Context;
+use tidings_shared::auth::{Verifier, VerifierConfig};
 use tidings_shared::clock::Clock;
 use tidings_shared::config::{Setting, Settings};
 use tidings_shared::lifecycle::Shutdown;
 use tokio::task::JoinSet;
 
-use crate::cli::Service;
+use crate::cli::{Common, Service, UpArgs};
+use crate::up::settings::{self, Defaults};
 
 /// Every table of settings, in the order of the reference page.
 pub(crate) const TABLES: [&[Setting]; 6] = [
@@ -20,6 +22,34 @@ pub(crate) const TABLES: [&[Setting]; 6] = [
     tidings_passbook_service::SETTINGS,
     tidings_simulators::SETTINGS,
 ];
+
+/// What the services say about settings that are fine each by itself: pairs that belong together, files that cannot be
+/// used. Keys that `tidings up` would make are taken as made.
+///
+/// # Errors
+/// All faults, a line each.
+pub(crate) fn check(common: &Common, up: &UpArgs, settings: &Settings) -> anyhow::Result<()> {
+    let mut defaults = Defaults::default();
+    for keys in ["keys.handler", "keys.service"] {
+        if settings.texts(keys).is_empty() {
+            defaults.set(keys, "made-at-the-start");
+        }
+    }
+    let settings = settings::load(common, up, &defaults)?;
+    let results = [
+        ("broker", tidings_broker::Config::from_settings(&settings).map(drop)),
+        ("handlers", tidings_handlers::Config::from_settings(&settings).map(drop)),
+        ("passbook-service", tidings_passbook_service::Config::from_settings(&settings).map(drop)),
+        (
+            "tokens",
+            Verifier::new(VerifierConfig::from_settings(&settings), Clock::system()).map(drop).map_err(Into::into),
+        ),
+    ];
+    let faults: Vec<String> =
+        results.into_iter().filter_map(|(name, result)| Some(format!("  {name}: {:#}", result.err()?))).collect();
+    anyhow::ensure!(faults.is_empty(), "the configuration has faults:\n{}", faults.join("\n"));
+    Ok(())
+}
 
 /// A service whose sockets are bound, ready to run.
 pub(crate) struct Bound {

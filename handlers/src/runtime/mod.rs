@@ -56,7 +56,7 @@ pub use extract::{Attempt, Context, FromMessage, FromRef, Json, State, Text, Top
 pub use handler::Handler;
 pub use message::{Captures, Message, Properties, Sender};
 pub use metrics::Metrics;
-pub use mqtt::{BrokerAddress, BrokerOptions, InvalidBroker};
+pub use mqtt::BrokerOptions;
 pub use pattern::{InvalidPattern, Pattern};
 pub use process::RetryPolicy;
 pub use publisher::{Outgoing, Publisher};

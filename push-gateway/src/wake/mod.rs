@@ -28,8 +28,8 @@ pub(crate) mod store;
 #[cfg(test)]
 mod tests;
 
+pub use connection::BrokerLogin;
 use connection::RECEIVE_MAXIMUM;
-pub use connection::{BrokerLogin, InvalidBroker};
 
 /// The longest pause between attempts to reach the broker or the database.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);

@@ -6,7 +6,8 @@ mod phone;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_handlers::runtime::{BrokerAddress, BrokerOptions, Jitter, Metrics, Options, RetryPolicy, Router, Runtime};
+use tidings_handlers::runtime::{BrokerOptions, Jitter, Metrics, Options, RetryPolicy, Router, Runtime};
+use tidings_shared::broker_address::BrokerAddress;
 use tidings_shared::clock::Clock;
 use tidings_shared::health::Health;
 use tidings_shared::identity::UserId;
