@@ -167,3 +167,21 @@ impl Together {
         result
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidings_shared::config::reference_page;
+
+    use super::TABLES;
+
+    /// The committed page is what the code says now.
+    #[test]
+    fn the_configuration_reference_is_up_to_date() {
+        let committed = include_str!("../../docs/configuration.md");
+        let made = reference_page(&TABLES);
+        assert!(
+            committed == made,
+            "run `cargo run -p tidings -- config reference > docs/configuration.md` and commit it"
+        );
+    }
+}
