@@ -89,7 +89,7 @@ pub(crate) async fn bind(service: Service, settings: &Settings) -> anyhow::Resul
             let listeners = tidings_push_gateway::Listeners::bind(&config).await?;
             Bound::new("push-gateway", |shutdown, clock| tidings_push_gateway::run(config, listeners, shutdown, clock))
         }
-        Service::PassbookService => {
+        Service::Passbook => {
             let config = tidings_passbook_service::Config::from_settings(settings)?;
             let listeners = tidings_passbook_service::Listeners::bind(&config).await?;
             Bound::new("passbook-service", |shutdown, clock| {
@@ -111,7 +111,7 @@ pub(crate) async fn bind(service: Service, settings: &Settings) -> anyhow::Resul
 pub(crate) async fn bind_all(settings: &Settings) -> anyhow::Result<Vec<Bound>> {
     let mut bound = Vec::new();
     let mut faults = Vec::new();
-    for service in [Service::Broker, Service::PushGateway, Service::PassbookService, Service::Handlers] {
+    for service in [Service::Broker, Service::PushGateway, Service::Passbook, Service::Handlers] {
         match bind(service, settings).await {
             Ok(service) => bound.push(service),
             Err(error) => faults.push(format!("{error:#}")),

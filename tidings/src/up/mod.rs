@@ -20,6 +20,8 @@ use crate::commands::say;
 use crate::services::{Together, bind_all};
 use settings::Defaults;
 
+const PORTS_HINT: &str = "not everything can be started (`--port-offset 1000` moves every port)";
+
 /// Everything, running in this process.
 pub(crate) struct Up {
     /// The settings in force.
@@ -58,13 +60,13 @@ impl Up {
         let second = settings::load(common, args, &defaults)?;
 
         let config = tidings_simulators::Config::from_settings(&second);
-        let listeners = tidings_simulators::Listeners::bind(&config).await?;
+        let listeners = tidings_simulators::Listeners::bind(&config).await.context(PORTS_HINT)?;
         let simulators = Simulators::new(&config, &listeners, &clock, shutdown.clone())?;
         wiring::after_simulators(&second, &simulators, &mut defaults)?;
         let settings = settings::load(common, args, &defaults)?;
 
         let mut together = Together::new(shutdown.clone());
-        let bound = bind_all(&settings).await?;
+        let bound = bind_all(&settings).await.context(PORTS_HINT)?;
         together.start_task("the simulators", simulators.clone().serve(listeners));
         for service in bound {
             together.start(service, &clock);
