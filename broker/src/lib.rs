@@ -1,7 +1,17 @@
 //! The Tidings broker: MQTT and HTTP doors in front of one durable message log.
+//!
+//! [`gate`] brings sockets and packets, [`http`] long polls and publishes; both speak to the task in [`core`], which
+//! owns the [`engine`] and carries out what it decides on the [`log`].
 
 pub mod core;
 pub mod engine;
 pub mod gate;
 pub mod http;
 pub mod log;
+pub mod metrics;
+
+mod config;
+mod service;
+
+pub use config::{Config, Log, SETTINGS, Tls};
+pub use service::{Listeners, run};

@@ -1,2 +1,14 @@
-//! Placeholder.
-fn main() {}
+//! The broker as a program of its own.
+
+use std::process::ExitCode;
+
+use tidings_broker::{Config, Listeners, SETTINGS, run};
+use tidings_shared::config;
+
+fn main() -> ExitCode {
+    tidings_shared::service::main("broker", &[config::SETTINGS, SETTINGS], |settings, shutdown, clock| async move {
+        let config = Config::from_settings(&settings)?;
+        let listeners = Listeners::bind(&config).await?;
+        run(config, listeners, shutdown, clock).await
+    })
+}

@@ -37,7 +37,9 @@ fn main() -> ExitCode {
         let database = Database::connect(&config.database, config.database_connections).await?;
         let routes = Router::new().topic("ping", ping).build()?;
         let (health, metrics) = (Health::default(), Metrics::default());
-        Runtime::new(routes, database, config.runtime, &health, &metrics, clock, Jitter::from_machine()).run(shutdown).await;
+        Runtime::new(routes, database, config.runtime, &health, &metrics, clock, Jitter::from_machine())
+            .run(shutdown)
+            .await;
         Ok(())
     })
 }

@@ -5,35 +5,119 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidings_shared::broker_address::BrokerAddress;
 use tidings_shared::config::{Kind, Setting, Settings};
 use tidings_shared::tls;
 
 use crate::contacts::Limits;
-use crate::runtime::{BrokerAddress, BrokerOptions, Options, RetryPolicy};
+use crate::runtime::{BrokerOptions, Options, RetryPolicy};
 
 /// Settings of this service, besides the shared ones.
 pub const SETTINGS: &[Setting] = &[
-    Setting::new("handlers.listen", Kind::Address, "127.0.0.1:8083", "Where health and metrics of the handlers' service are served."),
-    Setting::optional("handlers.database", Kind::Url, "Database of contacts, handled messages and dead letters; the file handlers.db in the data folder when unset."),
-    Setting::new("handlers.database_connections", Kind::Count { min: 1, max: 1000 }, "16", "Connections to the database."),
-    Setting::new("handlers.broker", Kind::Url, "mqtt://127.0.0.1:1883", "The broker: mqtt://HOST:PORT or mqtts://HOST:PORT. Logs in with keys.handler."),
-    Setting::optional("handlers.ca_file", Kind::Path, "PEM certificates to trust at the broker and the push-gateway, besides the system's."),
-    Setting::new("handlers.group", Kind::Text, "handlers", "Name of the shared subscription: the instances of one group share the messages. No '/', '+' or '#'."),
-    Setting::new("handlers.instance", Kind::Text, "1", "Names this instance; each instance of a group needs its own, the same after every restart. Group and instance are the MQTT client id."),
-    Setting::new("handlers.session_expiry", Kind::Duration, "7d", "How long the broker keeps this instance's session while it is away."),
-    Setting::new("handlers.in_flight", Kind::Count { min: 1, max: 65_535 }, "256", "Messages that may be unacknowledged at once: being handled, waiting for their sender's turn, or waiting for another attempt."),
+    Setting::new(
+        "handlers.listen",
+        Kind::Address,
+        "127.0.0.1:8083",
+        "Where health and metrics of the handlers' service are served.",
+    ),
+    Setting::optional(
+        "handlers.database",
+        Kind::Url,
+        "Database of contacts, handled messages and dead letters; the file handlers.db in the data folder when unset.",
+    ),
+    Setting::new(
+        "handlers.database_connections",
+        Kind::Count { min: 1, max: 1000 },
+        "16",
+        "Connections to the database.",
+    ),
+    Setting::new(
+        "handlers.broker",
+        Kind::Url,
+        "mqtt://127.0.0.1:1883",
+        "The broker: mqtt://HOST:PORT or mqtts://HOST:PORT. Logs in with keys.handler.",
+    ),
+    Setting::optional(
+        "handlers.ca_file",
+        Kind::Path,
+        "PEM certificates to trust at the broker and the push-gateway, besides the system's.",
+    ),
+    Setting::new(
+        "handlers.group",
+        Kind::Text,
+        "handlers",
+        "Name of the shared subscription: the instances of one group share the messages. No '/', '+' or '#'.",
+    ),
+    Setting::new(
+        "handlers.instance",
+        Kind::Text,
+        "1",
+        "Names this instance; each instance of a group needs its own, the same after every restart. Group and instance are the MQTT client id.",
+    ),
+    Setting::new(
+        "handlers.session_expiry",
+        Kind::Duration,
+        "7d",
+        "How long the broker keeps this instance's session while it is away.",
+    ),
+    Setting::new(
+        "handlers.in_flight",
+        Kind::Count { min: 1, max: 65_535 },
+        "256",
+        "Messages that may be unacknowledged at once: being handled, waiting for their sender's turn, or waiting for another attempt.",
+    ),
     Setting::new("handlers.concurrency", Kind::Count { min: 1, max: 10_000 }, "64", "Handlers that may run at once."),
     Setting::new("handlers.largest_packet", Kind::Bytes, "1MiB", "Largest MQTT packet that is accepted."),
-    Setting::new("handlers.retry.attempts", Kind::Count { min: 1, max: 1000 }, "8", "Attempts at a message whose handler fails, before it becomes a dead letter."),
-    Setting::new("handlers.retry.first", Kind::Duration, "200ms", "Pause after the first failed attempt; it doubles from there."),
+    Setting::new(
+        "handlers.retry.attempts",
+        Kind::Count { min: 1, max: 1000 },
+        "8",
+        "Attempts at a message whose handler fails, before it becomes a dead letter.",
+    ),
+    Setting::new(
+        "handlers.retry.first",
+        Kind::Duration,
+        "200ms",
+        "Pause after the first failed attempt; it doubles from there.",
+    ),
     Setting::new("handlers.retry.longest", Kind::Duration, "30s", "Longest pause between attempts."),
-    Setting::new("handlers.retry.unavailable_for", Kind::Duration, "10m", "How long to wait in all for something that a handler needs and that is away, such as the push-gateway."),
-    Setting::new("handlers.drain", Kind::Duration, "20s", "How long messages being handled may take after the stop began."),
-    Setting::new("handlers.remember", Kind::Duration, "8d", "How long a handled message is remembered, so that it is not handled again. Longer than the broker keeps messages."),
+    Setting::new(
+        "handlers.retry.unavailable_for",
+        Kind::Duration,
+        "10m",
+        "How long to wait in all for something that a handler needs and that is away, such as the push-gateway.",
+    ),
+    Setting::new(
+        "handlers.drain",
+        Kind::Duration,
+        "20s",
+        "How long messages being handled may take after the stop began.",
+    ),
+    Setting::new(
+        "handlers.remember",
+        Kind::Duration,
+        "8d",
+        "How long a handled message is remembered, so that it is not handled again. Longer than the broker keeps messages.",
+    ),
     Setting::new("handlers.dead_letters.keep", Kind::Duration, "30d", "How long dead letters are kept."),
-    Setting::new("handlers.gateway.url", Kind::Url, "http://127.0.0.1:8081", "Where the push-gateway is. It is called with keys.service."),
-    Setting::new("handlers.contacts.max_contacts", Kind::Count { min: 1, max: 100_000 }, "5000", "Contacts that one user may have."),
-    Setting::new("handlers.contacts.max_requests", Kind::Count { min: 1, max: 100_000 }, "500", "Open contact requests that one user may have made."),
+    Setting::new(
+        "handlers.gateway.url",
+        Kind::Url,
+        "http://127.0.0.1:8081",
+        "Where the push-gateway is. It is called with keys.service.",
+    ),
+    Setting::new(
+        "handlers.contacts.max_contacts",
+        Kind::Count { min: 1, max: 100_000 },
+        "5000",
+        "Contacts that one user may have.",
+    ),
+    Setting::new(
+        "handlers.contacts.max_requests",
+        Kind::Count { min: 1, max: 100_000 },
+        "500",
+        "Open contact requests that one user may have made.",
+    ),
 ];
 
 /// The service's configuration.
@@ -72,7 +156,8 @@ impl Config {
         let broker = broker(settings, &group, ca_file.as_ref(), &mut faults);
         let (first, longest) = (settings.duration("handlers.retry.first"), settings.duration("handlers.retry.longest"));
         if first > longest {
-            faults.push(format!("handlers.retry.first ({first:?}) is longer than handlers.retry.longest ({longest:?})"));
+            faults
+                .push(format!("handlers.retry.first ({first:?}) is longer than handlers.retry.longest ({longest:?})"));
         }
         let (Some(broker), true) = (broker, faults.is_empty()) else {
             anyhow::bail!("{}", faults.join("\n"));
@@ -106,10 +191,18 @@ impl Config {
     }
 }
 
-fn broker(settings: &Settings, group: &str, ca_file: Option<&PathBuf>, faults: &mut Vec<String>) -> Option<BrokerOptions> {
+fn broker(
+    settings: &Settings,
+    group: &str,
+    ca_file: Option<&PathBuf>,
+    faults: &mut Vec<String>,
+) -> Option<BrokerOptions> {
     let keys = settings.texts("keys.handler");
     if keys.is_empty() {
-        faults.push("keys.handler: none is set; it is the key with which handlers log in to the broker, and stands there too".to_owned());
+        faults.push(
+            "keys.handler: none is set; it is the key with which handlers log in to the broker, and stands there too"
+                .to_owned(),
+        );
     }
     let address = match BrokerAddress::parse(&settings.text("handlers.broker")) {
         Ok(address) => address,

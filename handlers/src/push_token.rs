@@ -56,7 +56,11 @@ struct Unregister {
     device: Option<String>,
 }
 
-async fn register_push_token(sender: Sender, request: Request, State(gateway): State<Gateway>) -> Result<(), HandlerError> {
+async fn register_push_token(
+    sender: Sender,
+    request: Request,
+    State(gateway): State<Gateway>,
+) -> Result<(), HandlerError> {
     let payload = &request.message().payload;
     let wish: Register = serde_json::from_slice(payload).map_err(|error| invalid(&error, &sender, &request))?;
     let device = wish.device.unwrap_or_else(|| sender.client.clone());
@@ -72,7 +76,11 @@ async fn register_push_token(sender: Sender, request: Request, State(gateway): S
     gateway.call(&sender, &request, &device, || gateway.http.put(&url).json(&body)).await
 }
 
-async fn unregister_push_token(sender: Sender, request: Request, State(gateway): State<Gateway>) -> Result<(), HandlerError> {
+async fn unregister_push_token(
+    sender: Sender,
+    request: Request,
+    State(gateway): State<Gateway>,
+) -> Result<(), HandlerError> {
     let payload = &request.message().payload;
     let wish: Unregister = if payload.trim_ascii().is_empty() {
         Unregister::default()
@@ -99,7 +107,9 @@ impl Gateway {
         let mut refused = "no service key is configured (keys.service)".to_owned();
         for key in &self.keys {
             let answer = build().bearer_auth(key).send().await;
-            let answer = answer.map_err(|error| HandlerError::unavailable(format!("the push-gateway at {}: {}", self.url, causes(&error))))?;
+            let answer = answer.map_err(|error| {
+                HandlerError::unavailable(format!("the push-gateway at {}: {}", self.url, causes(&error)))
+            })?;
             let status = answer.status();
             if status.is_success() {
                 return Ok(());
@@ -107,13 +117,24 @@ impl Gateway {
             let text = answer.text().await.unwrap_or_default();
             match status {
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                    refused = format!("the push-gateway at {} refuses the service key ({status}); compare keys.service here and there", self.url);
+                    refused = format!(
+                        "the push-gateway at {} refuses the service key ({status}); compare keys.service here and there",
+                        self.url
+                    );
                 }
                 StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
-                    return Err(HandlerError::unavailable(format!("the push-gateway at {} is busy: {status}", self.url)));
+                    return Err(HandlerError::unavailable(format!(
+                        "the push-gateway at {} is busy: {status}",
+                        self.url
+                    )));
                 }
                 _ if status.is_client_error() => return Err(turned_down(status, &text, sender, request, device)),
-                _ => return Err(HandlerError::unavailable(format!("the push-gateway at {} answered {status}", self.url))),
+                _ => {
+                    return Err(HandlerError::unavailable(format!(
+                        "the push-gateway at {} answered {status}",
+                        self.url
+                    )));
+                }
             }
         }
         Err(HandlerError::unavailable(refused))
@@ -157,7 +178,13 @@ struct Refusal<'a> {
 
 fn invalid(error: &serde_json::Error, sender: &Sender, request: &Request) -> HandlerError {
     let message = format!("the payload is not what {} expects: {error}", request.topic());
-    refusal(HandlerError::permanent(&message), Detail { code: "payload_invalid".to_owned(), message }, &sender.user, None, request)
+    refusal(
+        HandlerError::permanent(&message),
+        Detail { code: "payload_invalid".to_owned(), message },
+        &sender.user,
+        None,
+        request,
+    )
 }
 
 fn turned_down(status: StatusCode, text: &str, sender: &Sender, request: &Request, device: &str) -> HandlerError {
@@ -166,15 +193,21 @@ fn turned_down(status: StatusCode, text: &str, sender: &Sender, request: &Reques
         |_| Detail { code: "refused".to_owned(), message: "the push-gateway refuses the registration".to_owned() },
         |refusal| refusal.error,
     );
-    let error = HandlerError::permanent(format!("the push-gateway answered {status}, {}: {}", detail.code, detail.message));
+    let error =
+        HandlerError::permanent(format!("the push-gateway answered {status}, {}: {}", detail.code, detail.message));
     refusal(error, detail, &sender.user, Some(device), request)
 }
 
-fn refusal(error: HandlerError, detail: Detail, user: &UserId, device: Option<&str>, request: &Request) -> HandlerError {
+fn refusal(
+    error: HandlerError,
+    detail: Detail,
+    user: &UserId,
+    device: Option<&str>,
+    request: &Request,
+) -> HandlerError {
     let body = Refusal { error: detail, topic: request.topic(), device, message_id: request.id().as_str() };
     match Outgoing::to_user(user, names::PUSH_TOKEN_ERROR, &body) {
         Ok(answer) => error.tell(answer),
         Err(error) => error,
     }
 }
-

@@ -13,6 +13,7 @@ mod secret_file;
 pub mod store;
 pub mod token;
 pub mod update;
+mod watch;
 pub mod web;
 
 pub use config::{Config, SETTINGS, TokenMode};

@@ -1,6 +1,6 @@
 //! What this service counts, under `tidings_wallet_`.
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -14,11 +14,11 @@ struct RequestLabels {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct PushLabels {
-    outcome: Outcome,
+    outcome: &'static str,
 }
 
 /// What became of an attempt to push.
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The gateway has it.
     Sent,
@@ -53,7 +53,9 @@ pub struct Metrics {
     pub foreign_pass_types: Counter,
     /// The greatest tag that this process gave.
     pub last_tag: Gauge,
-    /// Seconds until the signing certificate ends, when the process started.
+    /// Pushes that wait, in the whole database.
+    pub pushes_pending: Gauge,
+    /// Seconds until the signing certificate or its intermediate ends.
     pub certificate_expires: Gauge,
 }
 
@@ -76,10 +78,11 @@ impl Metrics {
             "Requests for a pass type that the certificate does not sign",
             metrics.foreign_pass_types.clone(),
         );
+        registry.register("pushes_pending", "Pushes that wait, in the whole database", metrics.pushes_pending.clone());
         registry.register("last_tag", "Greatest tag given by this process", metrics.last_tag.clone());
         registry.register(
             "certificate_expires_seconds",
-            "Seconds until the signing certificate ends, at the start",
+            "Seconds until the signing certificate or its intermediate ends",
             metrics.certificate_expires.clone(),
         );
         metrics
@@ -92,6 +95,11 @@ impl Metrics {
 
     /// Counts a push.
     pub fn push(&self, outcome: Outcome) {
+        let outcome = match outcome {
+            Outcome::Sent => "sent",
+            Outcome::Dropped => "dropped",
+            Outcome::Retried => "retried",
+        };
         self.pushes.get_or_create(&PushLabels { outcome }).inc();
     }
 

@@ -24,10 +24,11 @@ use crate::token::{TokenMaker, random_hex};
 use crate::update::pusher::Pusher;
 use crate::update::sequencer::Sequencer;
 use crate::update::{Passes, sweep};
+use crate::watch;
 use crate::web::{Door, Service, router};
 
-/// How often the database is asked whether it is still there.
-const PING: Duration = Duration::from_secs(5);
+/// How long to wait before the first row is tried again.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// The sockets that the service listens on.
 pub struct Listeners {
@@ -58,7 +59,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
     let gateway_health = health.register("push-gateway");
 
     let port = listeners.http.local_addr()?.port();
-    let builder = Arc::new(builder(&config, port, &clock, &metrics)?);
+    let builder = Arc::new(builder(&config, port, &clock)?);
     let catalog = Catalog::load(config.templates.as_deref(), builder.issuer())?;
     let tokens = TokenMaker::new(&config.tokens, &config.data)?;
     let http_client = client(config.gateway_ca.as_deref())?;
@@ -92,8 +93,10 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
                 interval_ms: config.push_interval_ms,
                 health: gateway_health,
                 wake: sequencer.pushes.clone(),
+                refusal: Arc::default(),
             };
             let recorder = Recorder::new(store.clone(), clock.clone(), metrics.clone());
+            let (signing, watch_clock, watch_metrics) = (builder.clone(), clock.clone(), metrics.clone());
             let public_url = builder.issuer().web_service_url.clone();
             let passes = Passes::new(store.clone(), builder, catalog, tokens, waiter, metrics.clone(), clock.clone());
             let service = Arc::new(Service {
@@ -113,20 +116,21 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
                 let (store, after) = (store.clone(), after.clone());
                 async move { sweep(&service.passes, &store, &after).await }
             });
-            tasks.spawn(watch_database(store, database_health, after.clone()));
+            tasks.spawn(watch::database(store, database_health, after.clone()));
+            tasks.spawn(watch::certificate(signing, watch_clock, watch_metrics, after.clone()));
         }
         let served = server.await;
         after.begin();
         while tasks.join_next().await.is_some() {}
         database.close().await;
-        served??;
+        served?;
     } else {
-        server.await??;
+        server.await?;
     }
     Ok(())
 }
 
-fn builder(config: &Config, port: u16, clock: &Clock, metrics: &Metrics) -> anyhow::Result<Builder> {
+fn builder(config: &Config, port: u16, clock: &Clock) -> anyhow::Result<Builder> {
     let now_ms = clock.now_ms();
     let development = config.signing.is_none();
     let files = match &config.signing {
@@ -138,15 +142,7 @@ fn builder(config: &Config, port: u16, clock: &Clock, metrics: &Metrics) -> anyh
         }
     };
     let identity = SigningIdentity::load(&files, &config.pass_type, &config.team, now_ms)?;
-    metrics.certificate_expires.set((identity.expires_at_ms() - now_ms) / 1000);
-    match identity.expires_soon(now_ms) {
-        Some(days) => tracing::warn!(
-            days,
-            certificate = identity.name(),
-            "the signing certificate or its intermediate ends soon: renew it in the developer account"
-        ),
-        None => tracing::info!(certificate = identity.name(), "signing certificate loaded"),
-    }
+    tracing::info!(certificate = identity.name(), "signing certificate loaded");
     let web_service_url = config.public_url.clone().unwrap_or_else(|| format!("http://localhost:{port}"));
     let allow_http = config.allow_http || (development && config.public_url.is_none());
     let issuer = Issuer {
@@ -177,20 +173,7 @@ async fn start_clock(store: &Store, health: &tidings_shared::health::Dependency,
         }
         tokio::select! {
             () = shutdown.wait() => return None,
-            () = tokio::time::sleep(PING) => {}
-        }
-    }
-}
-
-async fn watch_database(store: Store, health: tidings_shared::health::Dependency, shutdown: Shutdown) {
-    loop {
-        tokio::select! {
-            () = shutdown.wait() => return,
-            () = tokio::time::sleep(PING) => {}
-        }
-        match store.ping().await {
-            Ok(()) => health.ready(),
-            Err(error) => health.missing(error.to_string()),
+            () = tokio::time::sleep(PAUSE) => {}
         }
     }
 }

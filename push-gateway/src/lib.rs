@@ -18,4 +18,4 @@ pub use api::error_codes;
 pub use apps::AppFaults;
 pub use config::{ApnsConfig, AppConfig, BrokerConfig, Config, FcmConfig, RetryConfig, SETTINGS};
 pub use service::{Listeners, run};
-pub use wake::{BrokerLogin, InvalidBroker};
+pub use wake::BrokerLogin;

@@ -76,7 +76,10 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
     let broker_health = login.as_ref().map(|_| health.register("broker"));
     let mut parts = JoinSet::new();
     let served = serve(listeners.http, router, shutdown.clone());
-    parts.spawn(async move { served.await.context("the HTTP interface failed") });
+    parts.spawn(async move {
+        served.await;
+        Ok(())
+    });
 
     let database =
         Database::connect_patiently(&config.database, config.database_connections, &database_health, &shutdown).await;

@@ -136,8 +136,13 @@ pub(crate) async fn target(database: &Database, notification: &str) -> tidings_s
 }
 
 /// Waits until a notification's one target is in a state; fails after a while with the state that it is in.
-pub(crate) async fn reaches(database: &Database, notification: &str, state: TargetState) -> tidings_shared::push_api::Target {
-    let found = eventually(async || Some(target(database, notification).await).filter(|found| found.state == state)).await;
+pub(crate) async fn reaches(
+    database: &Database,
+    notification: &str,
+    state: TargetState,
+) -> tidings_shared::push_api::Target {
+    let found =
+        eventually(async || Some(target(database, notification).await).filter(|found| found.state == state)).await;
     match found {
         Some(found) => found,
         None => panic!("expected {state:?}, found {:?}", target(database, notification).await),
@@ -159,6 +164,17 @@ pub(crate) async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> Op
 pub(crate) async fn notifications(database: &Database) -> Vec<String> {
     use sqlx::Row;
 
-    let rows = sqlx::query("SELECT id FROM push_notifications ORDER BY id").fetch_all(database.pool()).await.unwrap();
+    let rows = sqlx::query("SELECT id FROM push_notifications ORDER BY created_at, id")
+        .fetch_all(database.pool())
+        .await
+        .unwrap();
     rows.iter().map(|row| row.get("id")).collect()
+}
+
+/// How many pushes were ever made for a registration.
+pub(crate) async fn pushes_to(database: &Database, device: &str) -> i64 {
+    use sqlx::Row;
+
+    let row = sqlx::query("SELECT COUNT(*) AS pushes FROM push_targets WHERE device_id = $1");
+    row.bind(device).fetch_one(database.pool()).await.unwrap().get("pushes")
 }

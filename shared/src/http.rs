@@ -4,14 +4,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::{StatusCode, header};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tower::ServiceExt;
 
 use crate::health::Health;
 use crate::lifecycle::Shutdown;
@@ -110,22 +117,51 @@ async fn metrics(State(operations): State<Operations>) -> Response {
 
 /// How long requests under way may take after the shutdown began.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long a client may take for the head of a request.
+const HEAD_PATIENCE: Duration = Duration::from_secs(15);
+/// How often an idle HTTP/2 connection is asked whether it lives, and how long it may take to answer.
+const HTTP2_PING: Duration = Duration::from_secs(30);
+/// The pause after an accept that failed (no more files, say): serving goes on when there is room again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves HTTP/1.1 and HTTP/2 until the shutdown, then lets requests under way finish for up to ten seconds.
-///
-/// # Errors
-/// When the listener fails for good.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) -> std::io::Result<()> {
-    let begin = shutdown.clone();
-    let app = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
-    let server = axum::serve(listener, app).with_graceful_shutdown(async move { begin.wait().await });
-    let late = async {
-        shutdown.wait().await;
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        result = server => result,
-        () = late => Ok(()),
+/// Serves HTTP/1.1 and HTTP/2 until the shutdown, then lets requests under way finish for up to ten seconds. A client
+/// that is silent, or slow with the head of a request, loses its connection and costs nobody else anything.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
+    let connections = GracefulShutdown::new();
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(HTTP2_PING).keep_alive_timeout(HTTP2_PING);
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.wait() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Without it answers are only slower.
+        let _ = stream.set_nodelay(true);
+        let router = router.clone();
+        let service = service_fn(move |mut request: http::Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            router.clone().oneshot(request.map(Body::new))
+        });
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%peer, %error, "an HTTP connection ended");
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(DRAIN, connections.shutdown()).await.is_err() {
+        tracing::warn!("HTTP requests were still under way after {DRAIN:?}; they are cut off");
     }
 }
 
@@ -173,7 +209,10 @@ mod tests {
         assert_eq!(client.get(format!("{url}/readyz")).send().await.unwrap().status(), 200);
         assert_eq!(client.get(format!("{url}/healthz")).send().await.unwrap().status(), 200);
         assert!(client.get(format!("{url}/metrics")).send().await.unwrap().text().await.unwrap().ends_with("# EOF\n"));
+        // A client that says nothing must not hold the stop up.
+        let silent = tokio::net::TcpStream::connect(url.trim_start_matches("http://")).await.unwrap();
         shutdown.begin();
-        server.await.unwrap().unwrap();
+        server.await.unwrap();
+        drop(silent);
     }
 }

@@ -2,6 +2,7 @@
 //! telemetry, time and the life of a process. Nothing that only one service needs belongs here.
 
 pub mod auth;
+pub mod broker_address;
 pub mod clock;
 pub mod config;
 pub mod cursor;

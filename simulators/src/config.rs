@@ -10,25 +10,98 @@ use crate::fcm::FcmOptions;
 
 /// Every setting of the simulators.
 pub const SETTINGS: &[Setting] = &[
-    Setting::new("simulators.apns.listen", Kind::Address, "127.0.0.1:8443", "Where the APNs simulator listens (HTTP/2 over TLS)."),
-    Setting::optional("simulators.apns.sandbox_listen", Kind::Address, "A second APNs listener for the sandbox environment; the first one is production only then. Unset: one listener for both."),
-    Setting::new("simulators.apns.max_streams", Kind::Count { min: 1, max: 100_000 }, "1000", "Concurrent streams that a connection may use after its first accepted push; 1 before."),
-    Setting::new("simulators.apns.strict_tokens", Kind::Flag, "false", "Answer BadDeviceToken for device tokens that were never registered with the simulator."),
-    Setting::new("simulators.apns.token_update_interval", Kind::Duration, "0s", "Answer TooManyProviderTokenUpdates when a key's provider token changes more often than this (Apple: 20m); 0s allows any."),
-    Setting::new("simulators.apns.client_roots", Kind::Texts, "", "PEM files of the authorities that client certificates may come from; when empty, the development root of the passbook service in the data folder (wallet/certificates/root.pem)."),
-    Setting::optional("simulators.apns.keys.*.file", Kind::Path, "A provider key (public, or the .p8 itself); the name is its key id. A development key exists without any setting."),
+    Setting::new(
+        "simulators.apns.listen",
+        Kind::Address,
+        "127.0.0.1:8443",
+        "Where the APNs simulator listens (HTTP/2 over TLS).",
+    ),
+    Setting::optional(
+        "simulators.apns.sandbox_listen",
+        Kind::Address,
+        "A second APNs listener for the sandbox environment; the first one is production only then. Unset: one listener for both.",
+    ),
+    Setting::new(
+        "simulators.apns.max_streams",
+        Kind::Count { min: 1, max: 100_000 },
+        "1000",
+        "Concurrent streams that a connection may use after its first accepted push; 1 before.",
+    ),
+    Setting::new(
+        "simulators.apns.strict_tokens",
+        Kind::Flag,
+        "false",
+        "Answer BadDeviceToken for device tokens that were never registered with the simulator.",
+    ),
+    Setting::new(
+        "simulators.apns.token_update_interval",
+        Kind::Duration,
+        "0s",
+        "Answer TooManyProviderTokenUpdates when a key's provider token changes more often than this (Apple: 20m); 0s allows any.",
+    ),
+    Setting::new(
+        "simulators.apns.client_roots",
+        Kind::Texts,
+        "",
+        "PEM files of the authorities that client certificates may come from; when empty, the development root of the passbook service in the data folder (wallet/certificates/root.pem).",
+    ),
+    Setting::optional(
+        "simulators.apns.keys.*.file",
+        Kind::Path,
+        "A provider key (public, or the .p8 itself); the name is its key id. A development key exists without any setting.",
+    ),
     Setting::optional("simulators.apns.keys.*.team", Kind::Text, "The team id of that key."),
     Setting::new("simulators.fcm.listen", Kind::Address, "127.0.0.1:8444", "Where the FCM simulator listens (TLS)."),
-    Setting::optional("simulators.fcm.url", Kind::Url, "Where clients reach the FCM simulator, if it is not the address it listens on; the service account's token_uri."),
-    Setting::new("simulators.fcm.strict_tokens", Kind::Flag, "false", "Answer UNREGISTERED for registration tokens that were never registered with the simulator."),
-    Setting::new("simulators.control.listen", Kind::Address, "127.0.0.1:8090", "Where the control and the development token issuer listen (plain HTTP; anybody who reaches it gets tokens)."),
-    Setting::optional("simulators.control.url", Kind::Url, "Where clients reach the control, if it is not the address it listens on; the iss of development tokens."),
-    Setting::new("simulators.inbox", Kind::Count { min: 1, max: 10_000_000 }, "100000", "How many delivered pushes are kept; the oldest are forgotten."),
-    Setting::optional("simulators.folder", Kind::Path, "Folder of the simulators' keys; `simulators` in the data folder when unset."),
-    Setting::optional("simulators.tls.certificate_file", Kind::Path, "PEM certificate of the simulators; the development authority makes one when unset."),
+    Setting::optional(
+        "simulators.fcm.url",
+        Kind::Url,
+        "Where clients reach the FCM simulator, if it is not the address it listens on; the service account's token_uri.",
+    ),
+    Setting::new(
+        "simulators.fcm.strict_tokens",
+        Kind::Flag,
+        "false",
+        "Answer UNREGISTERED for registration tokens that were never registered with the simulator.",
+    ),
+    Setting::new(
+        "simulators.control.listen",
+        Kind::Address,
+        "127.0.0.1:8090",
+        "Where the control and the development token issuer listen (plain HTTP; anybody who reaches it gets tokens).",
+    ),
+    Setting::optional(
+        "simulators.control.url",
+        Kind::Url,
+        "Where clients reach the control, if it is not the address it listens on; the iss of development tokens.",
+    ),
+    Setting::new(
+        "simulators.inbox",
+        Kind::Count { min: 1, max: 10_000_000 },
+        "100000",
+        "How many delivered pushes are kept; the oldest are forgotten.",
+    ),
+    Setting::optional(
+        "simulators.folder",
+        Kind::Path,
+        "Folder of the simulators' keys; `simulators` in the data folder when unset.",
+    ),
+    Setting::optional(
+        "simulators.tls.certificate_file",
+        Kind::Path,
+        "PEM certificate of the simulators; the development authority makes one when unset.",
+    ),
     Setting::optional("simulators.tls.key_file", Kind::Path, "PEM private key of that certificate."),
-    Setting::optional("simulators.tls.authority", Kind::Path, "Folder of the development authority; `ca` in the data folder when unset."),
-    Setting::new("simulators.tls.names", Kind::Texts, "localhost,127.0.0.1,::1,simulators", "Names and addresses for the development authority's certificate."),
+    Setting::optional(
+        "simulators.tls.authority",
+        Kind::Path,
+        "Folder of the development authority; `ca` in the data folder when unset.",
+    ),
+    Setting::new(
+        "simulators.tls.names",
+        Kind::Texts,
+        "localhost,127.0.0.1,::1,simulators",
+        "Names and addresses for the development authority's certificate.",
+    ),
 ];
 
 /// A provider key from the settings.

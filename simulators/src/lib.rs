@@ -119,8 +119,9 @@ impl Simulators {
         let apns_key = DevelopmentKey::load_or_create(&config.folder.join("apns"))?;
         apns.register_key(&apns_key.provider_key())?;
         for key in &config.apns_keys {
-            let pem = std::fs::read_to_string(&key.file)
-                .with_context(|| format!("simulators.apns.keys.{}.file: cannot read {}", key.key_id, key.file.display()))?;
+            let pem = std::fs::read_to_string(&key.file).with_context(|| {
+                format!("simulators.apns.keys.{}.file: cannot read {}", key.key_id, key.file.display())
+            })?;
             apns.register_key(&ProviderKey {
                 key_id: key.key_id.clone(),
                 team_id: key.team_id.clone(),
@@ -186,6 +187,10 @@ impl Simulators {
         &self.0.issuer
     }
 
+    pub(crate) fn shutdown(&self) -> &Shutdown {
+        &self.0.shutdown
+    }
+
     /// What others need to know to use the simulators.
     #[must_use]
     pub fn credentials(&self) -> &Credentials {
@@ -221,9 +226,8 @@ impl Simulators {
         let registry = Arc::new(metrics::registry(&self));
         let router = control::router(self.clone()).merge(operations_router(Health::default(), registry));
         let control = async {
-            tidings_shared::http::serve(listeners.control, router, shutdown.clone())
-                .await
-                .context("the simulators' control cannot be served")
+            tidings_shared::http::serve(listeners.control, router, shutdown.clone()).await;
+            Ok(())
         };
         tokio::try_join!(apns, sandbox, fcm, control)?;
         Ok(())

@@ -45,7 +45,8 @@ impl PushSource {
                 let response = client.get(&url).send().await.context("the simulators' control cannot be reached")?;
                 let status = response.status();
                 ensure!(status.is_success(), "the simulators' control answered {status} to {url}");
-                let pushes: Pushes = response.json().await.context("the simulators' control did not answer as it should")?;
+                let pushes: Pushes =
+                    response.json().await.context("the simulators' control did not answer as it should")?;
                 Ok(pushes.pushes.into_iter().map(Arc::new).collect())
             }
         }

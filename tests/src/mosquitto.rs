@@ -32,7 +32,9 @@ impl Login {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
+        let mut command = Command::new("stdbuf");
+        // Into a pipe its output would come when it ends.
+        command.args(["-oL", program]);
         command.args(["-h", &self.address.ip().to_string(), "-p", &self.address.port().to_string()]);
         command.args(["-u", &self.user, "-P", &self.password]);
         command
@@ -50,7 +52,8 @@ impl Subscriber {
         // `-d` tells when the subscription is answered; the messages are marked to be told from that.
         command.args(["-V", "5", "-q", "1", "-d", "-F", "MESSAGE %t %p", "-t", filter]).args(more);
         let mut running = Running::start("mosquitto_sub", command);
-        running.says("Subscribed (mid:", PATIENCE);
+        // What a kept session has waiting may come before that answer.
+        running.has_said("Subscribed (mid:", PATIENCE);
         Self(running)
     }
 

@@ -95,6 +95,13 @@ impl Running {
         }
     }
 
+    /// Waits until the program has said a line that contains this text, and leaves every line to be read.
+    pub fn has_said(&mut self, text: &str, bound: Duration) {
+        let before = self.read;
+        self.says(text, bound);
+        self.read = before;
+    }
+
     /// Waits until the program says a line that contains this text.
     pub fn says(&mut self, text: &str, bound: Duration) -> String {
         self.next_line(&format!("a line with `{text}`"), bound, |line| line.contains(text).then(|| line.to_owned()))

@@ -83,7 +83,8 @@ pub(crate) enum Service {
     Broker,
     Handlers,
     PushGateway,
-    PassbookService,
+    #[value(name = "passbook-service")]
+    Passbook,
     Simulators,
 }
 

@@ -71,6 +71,7 @@ fn config(common: &Common, up: &UpArgs, command: &ConfigCommand) -> anyhow::Resu
     }
     let settings = up::settings::load(common, up, &up::settings::Defaults::default())?;
     if matches!(command, ConfigCommand::Check) {
+        services::check(common, up, &settings)?;
         return say("the configuration is good\n");
     }
     let rows = settings.show();

@@ -4,12 +4,14 @@ use std::future::Future;
 use std::pin::Pin;
 
 use anyhow::Context;
+use tidings_shared::auth::{Verifier, VerifierConfig};
 use tidings_shared::clock::Clock;
 use tidings_shared::config::{Setting, Settings};
 use tidings_shared::lifecycle::Shutdown;
 use tokio::task::JoinSet;
 
-use crate::cli::Service;
+use crate::cli::{Common, Service, UpArgs};
+use crate::up::settings::{self, Defaults};
 
 /// Every table of settings, in the order of the reference page.
 pub(crate) const TABLES: [&[Setting]; 6] = [
@@ -20,6 +22,34 @@ pub(crate) const TABLES: [&[Setting]; 6] = [
     tidings_passbook_service::SETTINGS,
     tidings_simulators::SETTINGS,
 ];
+
+/// What the services say about settings that are fine each by itself: pairs that belong together, files that cannot be
+/// used. Keys that `tidings up` would make are taken as made.
+///
+/// # Errors
+/// All faults, a line each.
+pub(crate) fn check(common: &Common, up: &UpArgs, settings: &Settings) -> anyhow::Result<()> {
+    let mut defaults = Defaults::default();
+    for keys in ["keys.handler", "keys.service"] {
+        if settings.texts(keys).is_empty() {
+            defaults.set(keys, "made-at-the-start");
+        }
+    }
+    let settings = settings::load(common, up, &defaults)?;
+    let results = [
+        ("broker", tidings_broker::Config::from_settings(&settings).map(drop)),
+        ("handlers", tidings_handlers::Config::from_settings(&settings).map(drop)),
+        ("passbook-service", tidings_passbook_service::Config::from_settings(&settings).map(drop)),
+        (
+            "tokens",
+            Verifier::new(VerifierConfig::from_settings(&settings), Clock::system()).map(drop).map_err(Into::into),
+        ),
+    ];
+    let faults: Vec<String> =
+        results.into_iter().filter_map(|(name, result)| Some(format!("  {name}: {:#}", result.err()?))).collect();
+    anyhow::ensure!(faults.is_empty(), "the configuration has faults:\n{}", faults.join("\n"));
+    Ok(())
+}
 
 /// A service whose sockets are bound, ready to run.
 pub(crate) struct Bound {
@@ -55,11 +85,11 @@ pub(crate) async fn bind(service: Service, settings: &Settings) -> anyhow::Resul
             Bound::new("handlers", |shutdown, clock| tidings_handlers::run(config, listeners, shutdown, clock))
         }
         Service::PushGateway => {
-            let config = tidings_push_gateway::Config::from_settings(settings)?;
+            let config = tidings_push_gateway::Config::from_settings(settings);
             let listeners = tidings_push_gateway::Listeners::bind(&config).await?;
             Bound::new("push-gateway", |shutdown, clock| tidings_push_gateway::run(config, listeners, shutdown, clock))
         }
-        Service::PassbookService => {
+        Service::Passbook => {
             let config = tidings_passbook_service::Config::from_settings(settings)?;
             let listeners = tidings_passbook_service::Listeners::bind(&config).await?;
             Bound::new("passbook-service", |shutdown, clock| {
@@ -67,7 +97,7 @@ pub(crate) async fn bind(service: Service, settings: &Settings) -> anyhow::Resul
             })
         }
         Service::Simulators => {
-            let config = tidings_simulators::Config::from_settings(settings)?;
+            let config = tidings_simulators::Config::from_settings(settings);
             let listeners = tidings_simulators::Listeners::bind(&config).await?;
             Bound::new("simulators", |shutdown, clock| tidings_simulators::run(config, listeners, shutdown, clock))
         }
@@ -81,7 +111,7 @@ pub(crate) async fn bind(service: Service, settings: &Settings) -> anyhow::Resul
 pub(crate) async fn bind_all(settings: &Settings) -> anyhow::Result<Vec<Bound>> {
     let mut bound = Vec::new();
     let mut faults = Vec::new();
-    for service in [Service::Broker, Service::PushGateway, Service::PassbookService, Service::Handlers] {
+    for service in [Service::Broker, Service::PushGateway, Service::Passbook, Service::Handlers] {
         match bind(service, settings).await {
             Ok(service) => bound.push(service),
             Err(error) => faults.push(format!("{error:#}")),
@@ -111,7 +141,11 @@ impl Together {
     }
 
     /// Starts something else that ends with the services.
-    pub(crate) fn start_task(&mut self, name: &'static str, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+    pub(crate) fn start_task(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
         self.tasks.spawn(async move { task.await.with_context(|| format!("{name} stopped")) });
     }
 
@@ -131,5 +165,23 @@ impl Together {
             }
         }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_shared::config::reference_page;
+
+    use super::TABLES;
+
+    /// The committed page is what the code says now.
+    #[test]
+    fn the_configuration_reference_is_up_to_date() {
+        let committed = include_str!("../../docs/configuration.md");
+        let made = reference_page(&TABLES);
+        assert!(
+            committed == made,
+            "run `cargo run -p tidings -- config reference > docs/configuration.md` and commit it"
+        );
     }
 }

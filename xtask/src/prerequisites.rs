@@ -28,9 +28,26 @@ const NEEDS: &[Need] = &[
         what: "mosquitto_pub and mosquitto_sub",
         why: "MQTT clients that nobody here wrote speak to the broker",
         present: || workspace::on_path("mosquitto_pub").is_some() && workspace::on_path("mosquitto_sub").is_some(),
-        // Not `mosquitto`: its package starts a broker on port 1883, which Tidings wants.
         debian: "mosquitto-clients",
         homebrew: "mosquitto",
+    },
+    Need {
+        what: "mosquitto (the broker) and mosquitto_passwd",
+        why: "the handlers' framework and the simulated phone are tested against a broker that nobody here wrote",
+        present: || {
+            let server = |folder: &str| Path::new(folder).join("mosquitto").exists();
+            let found = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"].into_iter().any(server);
+            found && workspace::on_path("mosquitto_passwd").is_some()
+        },
+        debian: "mosquitto",
+        homebrew: "mosquitto",
+    },
+    Need {
+        what: "stdbuf",
+        why: "mosquitto_sub's lines are read as they come",
+        present: || workspace::on_path("stdbuf").is_some(),
+        debian: "coreutils",
+        homebrew: "coreutils",
     },
     Need {
         what: "openssl",
@@ -86,12 +103,42 @@ pub(crate) fn ensure() -> Result<()> {
     apt(&["update", "--quiet"])?;
     let mut install = vec!["install", "--yes", "--quiet", "--no-install-recommends"];
     install.extend(&packages);
+    let _quiet = NoServices::begin()?;
     apt(&install)?;
     let still = missing();
     if !still.is_empty() {
         bail!("after the installation {}", how_to_get(&still));
     }
     Ok(())
+}
+
+/// While this lives, packages start no services: mosquitto's would take port 1883, which Tidings wants, and PostgreSQL's
+/// is not the one the tests use (`invoke-rc.d(8)`, policy-rc.d).
+struct NoServices(bool);
+
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+impl NoServices {
+    fn begin() -> Result<Self> {
+        use std::os::unix::fs::PermissionsExt;
+
+        if Path::new(POLICY).exists() {
+            return Ok(Self(false));
+        }
+        std::fs::write(POLICY, "#!/bin/sh\nexit 101\n").with_context(|| format!("{POLICY} cannot be written"))?;
+        std::fs::set_permissions(POLICY, std::fs::Permissions::from_mode(0o755))?;
+        Ok(Self(true))
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.0
+            && let Err(error) = std::fs::remove_file(POLICY)
+        {
+            eprintln!("{POLICY} could not be removed ({error}); remove it, or packages will start no services");
+        }
+    }
 }
 
 fn apt(arguments: &[&str]) -> Result<()> {

@@ -101,7 +101,9 @@ impl Summary {
         for (name, what_to_do) in failures() {
             println!("\n{name}: {what_to_do}");
         }
-        println!("\n{} passed, {} failed, {} skipped", all.passed, all.failed, all.skipped);
+        if all != Tally::default() {
+            println!("\n{} passed, {} failed, {} skipped", all.passed, all.failed, all.skipped);
+        }
         failures().next().is_none()
     }
 }

@@ -58,6 +58,22 @@ impl EngineHandle {
         self.command(Command::Input(Input::Packet { conn, packet })).await
     }
 
+    /// As [`EngineHandle::send`], but without waiting: gives the packet back when the engine is busy (or has stopped, as
+    /// `send` will say). A caller that waits only then needs no room for the wait while it is idle.
+    ///
+    /// # Errors
+    /// The packet.
+    #[expect(clippy::result_large_err, reason = "the packet itself comes back, to be sent again")]
+    pub fn try_send(&self, conn: ConnId, packet: Packet) -> Result<(), Packet> {
+        match self.commands.try_reserve() {
+            Ok(place) => {
+                place.send(Command::Input(Input::Packet { conn, packet }));
+                Ok(())
+            }
+            Err(_) => Err(packet),
+        }
+    }
+
     /// Says that the network connection is gone; to be called exactly once for every connection, on every path.
     /// After a DISCONNECT packet that went through [`EngineHandle::send`], `graceful` does not matter.
     pub async fn closed(&self, conn: ConnId, graceful: bool) {

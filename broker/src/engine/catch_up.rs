@@ -6,7 +6,7 @@ use tidings_shared::topic;
 use super::deliver::{Hit, Offered};
 use super::inflight::{Source, State};
 use super::io::{ReadBatch, ReadPlan, Ticket};
-use super::packet::{Form, publish, wire_size};
+use super::packet::{Form, fit, publish};
 use super::session::{Session, SessionId};
 use super::shared_group::GroupId;
 use super::subscriptions::is_wild;
@@ -116,11 +116,10 @@ impl Engine {
             cursor: entry.source.offset().filter(|_| !retained).map(|offset| self.cursor(offset)),
             now_ms,
         };
-        let packet = publish(&message, form);
-        if wire_size(&packet, online.protocol) > online.max_packet {
+        let Some(packet) = fit(publish(&message, form), online.protocol, online.max_packet) else {
             self.stats.too_large += 1;
             return self.gone(id, place);
-        }
+        };
         self.stats.sent[usize::from(entry.qos)] += 1;
         if let Some(session) = self.sessions.get_mut(id) {
             session.outbound.set_state(place, State::Sent);

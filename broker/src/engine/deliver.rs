@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rmqtt_codec::v5::{Packet, QoS};
 
 use super::inflight::{Entry as InFlight, Source, State};
-use super::packet::{Form, publish, wire_size};
+use super::packet::{Form, fit, publish};
 use super::session::{Session, SessionId};
 use super::subscriptions::{Entry, Options, Target};
 use super::Engine;
@@ -150,11 +150,10 @@ impl Engine {
             cursor,
             now_ms,
         };
-        let packet = publish(message, form);
-        if wire_size(&packet, online.protocol) > online.max_packet {
+        let Some(packet) = fit(publish(message, form), online.protocol, online.max_packet) else {
             self.stats.too_large += 1;
             return Offered::TooLarge;
-        }
+        };
         self.stats.sent[usize::from(qos)] += 1;
         let packet = Packet::Publish(Box::new(packet));
         if let (Some(pid), Some(source)) = (pid, source) {

@@ -58,7 +58,8 @@ pub struct PublishRequest {
     pub qos: u8,
     /// Whether it is to be retained.
     pub retain: bool,
-    /// A handler's own id for it (a repeated publish is stored once); ignored for a device.
+    /// The publisher's own id for it: a repeated publish is stored once. For a device, the caller has made it one that
+    /// no other user can choose.
     pub message_id: Option<MessageId>,
     /// Message expiry interval, seconds.
     pub expiry_s: Option<u32>,

@@ -7,8 +7,8 @@
 //! - A message reaches a subscription only through `Options::permits`, on every path: live, from the log, retained.
 //! - Reading from the log is an output like everything else: the engine never touches the disk after its start.
 //!
-//! A message comes in through [`publish`], is stored through the log, comes back in [`appended`], and goes out in
-//! [`deliver`]. Who does not keep up is served from the log in [`catch_up`].
+//! A message comes in through `publish`, is stored through the log, comes back in `appended`, and goes out in
+//! `deliver`. Who does not keep up is served from the log in `catch_up`.
 
 mod access;
 mod acks;

@@ -72,8 +72,22 @@ fn user_properties(message: &Message, cursor: Option<Cursor>) -> Vec<UserPropert
     all
 }
 
+/// Stamps that help a client and that it can do without. Never who sent a message: without that, a device's message would
+/// look like a handler's.
+const DISPENSABLE: [&str; 3] = [properties::MESSAGE_ID, properties::TIME, properties::CURSOR];
+
+/// The packet as a client takes it that accepts `maximum` bytes: one that is too large loses the dispensable stamps, which
+/// its publisher did not send. `None` when it is too large without them (MQTT-3.1.2-24).
+pub(crate) fn fit(mut publish: Publish, protocol: Protocol, maximum: usize) -> Option<Publish> {
+    if wire_size(&publish, protocol) > maximum {
+        let properties = publish.properties.as_mut()?;
+        properties.user_properties.retain(|(name, _)| !DISPENSABLE.contains(&&**name));
+    }
+    (wire_size(&publish, protocol) <= maximum).then_some(publish)
+}
+
 /// The length of the packet on the wire: what the client's maximum packet size is compared with (MQTT 5, 3.1.2.11.4).
-pub(crate) fn wire_size(publish: &Publish, protocol: Protocol) -> usize {
+fn wire_size(publish: &Publish, protocol: Protocol) -> usize {
     let packet_id = if publish.qos == QoS::AtMostOnce { 0 } else { 2 };
     let mut body = 2 + publish.topic.len() + packet_id + publish.payload.len();
     if protocol == Protocol::V5 {
@@ -113,7 +127,55 @@ mod tests {
     use tidings_shared::message_id::MessageId;
     use tokio_util::codec::Encoder;
 
-    use crate::log::{Key, MessageProperties};
+    use crate::log::{Key, MessageProperties, Sender};
+    use tidings_shared::identity::UserId;
+
+    fn message(sender: Option<Sender>, user_properties: Vec<(String, String)>) -> Message {
+        Message {
+            id: MessageId::from_parts(1, [1; 10]),
+            topic: "68946_hello".into(),
+            payload: Bytes::from_static(&[b'.'; 32]),
+            qos: 0,
+            retain: false,
+            key: Key::Command("68946_hello".into()),
+            sender,
+            granted: true,
+            time_ms: 5,
+            expires_at_ms: None,
+            properties: MessageProperties { user_properties, ..MessageProperties::default() },
+        }
+    }
+
+    fn form() -> Form {
+        Form {
+            protocol: Protocol::V5,
+            qos: QoS::AtMostOnce,
+            pid: None,
+            dup: false,
+            retain: false,
+            ids: Vec::new(),
+            cursor: Some(Cursor { epoch: 1, offset: 2 }),
+            now_ms: 0,
+        }
+    }
+
+    fn names(publish: &Publish) -> Vec<&str> {
+        publish.properties.as_ref().unwrap().user_properties.iter().map(|(name, _)| &**name).collect()
+    }
+
+    #[test]
+    fn a_client_of_small_packets_gets_the_message_without_the_stamps_that_it_can_do_without() {
+        let own = vec![("a".to_owned(), "b".to_owned())];
+        let whole = publish(&message(None, own.clone()), form());
+        assert_eq!(names(&fit(whole.clone(), Protocol::V5, 1000).unwrap()), ["a", "message-id", "time", "cursor"]);
+        assert_eq!(names(&fit(whole.clone(), Protocol::V5, 64).unwrap()), ["a"]);
+        assert_eq!(fit(whole, Protocol::V5, 50), None);
+
+        let sender = Some(Sender { user: UserId::new("23412").unwrap(), client: "phone".into() });
+        let stamped = publish(&message(sender, own), form());
+        assert_eq!(names(&fit(stamped.clone(), Protocol::V5, 100).unwrap()), ["a", "user", "client"]);
+        assert_eq!(fit(stamped, Protocol::V5, 64), None, "it would look like a handler's");
+    }
 
     proptest! {
         #[test]

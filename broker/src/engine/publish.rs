@@ -251,12 +251,12 @@ impl Engine {
         self.stats.received[usize::from(publish.qos.min(2))] += 1;
         let mut properties = publish.properties;
         properties.user_properties.retain(|(name, _)| !properties::STAMPED.contains(&name.as_str()));
-        let (sender, message_id) = match publish.principal {
+        let sender = match publish.principal {
             Principal::Device { user, .. } => {
                 self.meet(&user);
-                (Some((user, publish.client)), None)
+                Some((user, publish.client))
             }
-            Principal::Handler => (None, publish.message_id),
+            Principal::Handler => None,
         };
         Ok(Draft {
             sender,
@@ -265,7 +265,7 @@ impl Engine {
             qos: publish.qos.min(2),
             retain: publish.retain,
             granted: decision.rule != Rule::Command,
-            message_id,
+            message_id: publish.message_id,
             expiry_s: publish.expiry_s,
             properties,
         })

@@ -25,10 +25,7 @@ pub(crate) fn variable(mut value: usize) -> Vec<u8> {
 /// A string or binary with its length.
 pub(crate) fn field(bytes: impl AsRef<[u8]>) -> Vec<u8> {
     let bytes = bytes.as_ref();
-    let mut out = u16::try_from(bytes.len())
-        .expect("a field of at most 65535 bytes")
-        .to_be_bytes()
-        .to_vec();
+    let mut out = u16::try_from(bytes.len()).expect("a field of at most 65535 bytes").to_be_bytes().to_vec();
     out.extend_from_slice(bytes);
     out
 }
@@ -56,11 +53,7 @@ pub(crate) struct Connect {
 impl Connect {
     pub(crate) fn new(level: u8, client_id: &str) -> Self {
         Self {
-            name: if level == 3 {
-                b"MQIsdp".to_vec()
-            } else {
-                b"MQTT".to_vec()
-            },
+            name: if level == 3 { b"MQIsdp".to_vec() } else { b"MQTT".to_vec() },
             level,
             flags: 0x02,
             keep_alive: 60,

@@ -34,15 +34,8 @@ impl Window {
     }
 
     pub(super) fn identity(&self, message: &Message) -> Identity {
-        let parts = (
-            message.id.as_str(),
-            message.sender.as_ref().map(|sender| sender.user.as_str()),
-            &*message.topic,
-        );
-        Identity(
-            self.hashers.0.hash_one(parts),
-            self.hashers.1.hash_one(parts),
-        )
+        let parts = (message.id.as_str(), message.sender.as_ref().map(|sender| sender.user.as_str()), &*message.topic);
+        Identity(self.hashers.0.hash_one(parts), self.hashers.1.hash_one(parts))
     }
 
     pub(super) fn get(&self, identity: Identity) -> Option<Offset> {
@@ -63,11 +56,7 @@ impl Window {
     }
 
     pub(super) fn forget_old(&mut self, now_ms: i64) {
-        while self
-            .order
-            .front()
-            .is_some_and(|(time, _)| time.saturating_add(self.window_ms) <= now_ms)
-        {
+        while self.order.front().is_some_and(|(time, _)| time.saturating_add(self.window_ms) <= now_ms) {
             self.forget_first();
         }
     }

@@ -42,6 +42,17 @@ pub enum LogError {
         /// The greatest length.
         allowed: usize,
     },
+    /// The folder cannot be made or written.
+    #[error(
+        "the message log cannot be kept in {}: {detail}; make that folder writable for the user who runs the broker, or name another one (broker.log.dir)",
+        folder.display()
+    )]
+    Unwritable {
+        /// The log's folder.
+        folder: PathBuf,
+        /// What the system said.
+        detail: String,
+    },
     /// Another process holds the log.
     #[error(
         "the message log in {} is in use by another broker{}; stop that one, or give this one a folder of its own (broker.log.dir)",
@@ -84,17 +95,10 @@ impl LogError {
     /// Whether the same call may succeed later without anybody changing the request.
     #[must_use]
     pub fn retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::Full { .. } | Self::Busy { .. } | Self::Io { .. } | Self::Closed
-        )
+        matches!(self, Self::Full { .. } | Self::Busy { .. } | Self::Io { .. } | Self::Closed)
     }
 
     pub(crate) fn io(action: &'static str, path: &std::path::Path, error: &std::io::Error) -> Self {
-        Self::Io {
-            action,
-            path: path.to_path_buf(),
-            detail: error.to_string(),
-        }
+        Self::Io { action, path: path.to_path_buf(), detail: error.to_string() }
     }
 }

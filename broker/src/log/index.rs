@@ -63,7 +63,6 @@ pub(super) struct Chapter<P, F> {
     pub(super) store: F,
     rows: Vec<Row<P>>,
     live: usize,
-    newest_ms: i64,
 }
 
 #[derive(Debug)]
@@ -121,24 +120,18 @@ impl<P: Clone, F: Clone> Index<P, F> {
     }
 
     pub(super) fn first(&self) -> Offset {
-        self.chapters
-            .front()
-            .map_or_else(|| self.head.next(), |chapter| chapter.base)
+        self.chapters.front().map_or_else(|| self.head.next(), |chapter| chapter.base)
     }
 
     pub(super) fn chapters(&self) -> &VecDeque<Chapter<P, F>> {
         &self.chapters
     }
 
-    /// Starts the next chapter; rows go to the last one.
+    /// Starts the next chapter; rows go to the last one. Whatever stood before it counts as read: a reader at the end
+    /// of the log stays there when all of it is dropped.
     pub(super) fn begin_chapter(&mut self, base: Offset, store: F) {
-        self.chapters.push_back(Chapter {
-            base,
-            store,
-            rows: Vec::new(),
-            live: 0,
-            newest_ms: i64::MIN,
-        });
+        self.head = self.head.max(Offset(base.0.saturating_sub(1)));
+        self.chapters.push_back(Chapter { base, store, rows: Vec::new(), live: 0 });
     }
 
     /// Says that messages up to this offset were lost to damage, of keys that nobody knows any more.
@@ -146,9 +139,10 @@ impl<P: Clone, F: Clone> Index<P, F> {
         self.damaged = self.damaged.max(through);
     }
 
-    /// Says that one message of a key cannot be read any more.
-    pub(super) fn mark_lost(&mut self, key: &Key, offset: Offset) {
-        if let Some(keyed) = self.by_key.get(key).and_then(|id| self.keys.get_mut(*id)) {
+    /// Says that one message cannot be read any more.
+    pub(super) fn mark_lost(&mut self, offset: Offset) {
+        let key = self.row(offset).map(|(_, row)| row.key);
+        if let Some(keyed) = key.and_then(|id| self.keys.get_mut(id)) {
             keyed.floor = keyed.floor.max(offset);
         }
     }
@@ -156,57 +150,26 @@ impl<P: Clone, F: Clone> Index<P, F> {
     /// The floor below which something that retention dropped, or damage took, may be missing.
     pub(super) fn floor(&self, key: &Key) -> Offset {
         let dropped = Offset(self.first().0.saturating_sub(1));
-        let own = self
-            .by_key
-            .get(key)
-            .and_then(|id| self.keys.get(*id))
-            .map(|keyed| keyed.floor);
+        let own = self.by_key.get(key).and_then(|id| self.keys.get(*id)).map(|keyed| keyed.floor);
         own.unwrap_or(dropped).max(self.damaged)
     }
 
     /// Decides offset, predecessor and duplication of the next message. `next` is the offset it would get.
     pub(super) fn plan(&self, pending: &mut Pending, message: &Message, next: Offset) -> Planned {
         let identity = self.window.identity(message);
-        let last = pending
-            .last
-            .get(&message.key)
-            .copied()
-            .or_else(|| self.last(&message.key));
+        let last = pending.last.get(&message.key).copied().or_else(|| self.last(&message.key));
         let floor = self.floor(&message.key);
-        let known = pending
-            .seen
-            .get(&identity)
-            .copied()
-            .or_else(|| self.window.get(identity));
+        let known = pending.seen.get(&identity).copied().or_else(|| self.window.get(identity));
         if let Some(offset) = known {
-            return Planned {
-                appended: Appended {
-                    offset,
-                    previous: last,
-                    duplicate: true,
-                },
-                floor,
-                identity,
-            };
+            return Planned { appended: Appended { offset, previous: last, duplicate: true }, floor, identity };
         }
         pending.seen.insert(identity, next);
         pending.last.insert(message.key.clone(), next);
-        Planned {
-            appended: Appended {
-                offset: next,
-                previous: last,
-                duplicate: false,
-            },
-            floor,
-            identity,
-        }
+        Planned { appended: Appended { offset: next, previous: last, duplicate: false }, floor, identity }
     }
 
     fn last(&self, key: &Key) -> Option<Offset> {
-        self.by_key
-            .get(key)
-            .and_then(|id| self.keys.get(*id))
-            .and_then(|keyed| keyed.last)
+        self.by_key.get(key).and_then(|id| self.keys.get(*id)).and_then(|keyed| keyed.last)
     }
 
     /// The identity under which a message is recognised again.
@@ -220,13 +183,7 @@ impl<P: Clone, F: Clone> Index<P, F> {
     }
 
     /// Takes a durable message in, in the order of offsets, into the last chapter.
-    pub(super) fn insert(
-        &mut self,
-        key: &Key,
-        entry: Entry<P>,
-        identity: Option<Identity>,
-        now_ms: i64,
-    ) {
+    pub(super) fn insert(&mut self, key: &Key, entry: Entry<P>, identity: Option<Identity>, now_ms: i64) {
         let id = self.key_id(key, &entry);
         let Some(chapter) = self.chapters.back_mut() else {
             return;
@@ -239,11 +196,9 @@ impl<P: Clone, F: Clone> Index<P, F> {
             place: entry.place,
         });
         chapter.live += 1;
-        chapter.newest_ms = chapter.newest_ms.max(entry.time_ms);
         self.head = self.head.max(entry.offset);
         if let Some(identity) = identity {
-            self.window
-                .insert(now_ms, entry.time_ms, identity, entry.offset);
+            self.window.insert(now_ms, entry.time_ms, identity, entry.offset);
         }
         let limit = match key {
             Key::User(_) => self.limits.per_user,
@@ -257,11 +212,7 @@ impl<P: Clone, F: Clone> Index<P, F> {
         }
         keyed.last = Some(entry.offset);
         keyed.offsets.push_back(entry.offset);
-        while self
-            .keys
-            .get(id)
-            .is_some_and(|keyed| keyed.offsets.len() > limit)
-        {
+        while self.keys.get(id).is_some_and(|keyed| keyed.offsets.len() > limit) {
             self.drop_oldest(id);
         }
     }
@@ -271,12 +222,7 @@ impl<P: Clone, F: Clone> Index<P, F> {
             return *id;
         }
         let floor = entry.floor.max(entry.previous.unwrap_or_default());
-        let id = self.keys.insert(Keyed {
-            key: key.clone(),
-            offsets: VecDeque::new(),
-            floor,
-            last: entry.previous,
-        });
+        let id = self.keys.insert(Keyed { key: key.clone(), offsets: VecDeque::new(), floor, last: entry.previous });
         self.by_key.insert(key.clone(), id);
         id
     }
@@ -298,18 +244,11 @@ impl<P: Clone, F: Clone> Index<P, F> {
     pub(super) fn age(&mut self, now_ms: i64) {
         let cutoff = now_ms.saturating_sub(self.limits.age_ms);
         self.window.forget_old(now_ms);
-        while let Some((offset, key)) = self
-            .row_after(self.aged)
-            .filter(|row| row.time_ms < cutoff)
-            .map(|row| (row.offset, row.key))
+        while let Some((offset, key)) =
+            self.row_after(self.aged).filter(|row| row.time_ms < cutoff).map(|row| (row.offset, row.key))
         {
             self.aged = offset;
-            while self
-                .keys
-                .get(key)
-                .and_then(|keyed| keyed.offsets.front())
-                .is_some_and(|front| *front <= offset)
-            {
+            while self.keys.get(key).and_then(|keyed| keyed.offsets.front()).is_some_and(|front| *front <= offset) {
                 self.drop_oldest(key);
             }
         }
@@ -326,17 +265,12 @@ impl<P: Clone, F: Clone> Index<P, F> {
     }
 
     fn chapter_of(&self, offset: Offset) -> Option<usize> {
-        self.chapters
-            .partition_point(|chapter| chapter.base <= offset)
-            .checked_sub(1)
+        self.chapters.partition_point(|chapter| chapter.base <= offset).checked_sub(1)
     }
 
     fn row(&self, offset: Offset) -> Option<(&Chapter<P, F>, &Row<P>)> {
         let chapter = &self.chapters[self.chapter_of(offset)?];
-        let at = chapter
-            .rows
-            .binary_search_by_key(&offset, |row| row.offset)
-            .ok()?;
+        let at = chapter.rows.binary_search_by_key(&offset, |row| row.offset).ok()?;
         Some((chapter, &chapter.rows[at]))
     }
 
@@ -354,13 +288,13 @@ impl<P: Clone, F: Clone> Index<P, F> {
             }
         }
         let dropped = Offset(self.first().0.saturating_sub(1));
-        let touched = dead
-            .iter()
-            .flat_map(|chapter| chapter.rows.iter().map(|row| row.key));
+        let touched = dead.iter().flat_map(|chapter| chapter.rows.iter().map(|row| row.key));
         for id in touched {
-            if self.keys.get(id).is_some_and(|keyed| {
-                keyed.offsets.is_empty() && keyed.last.is_none_or(|last| last <= dropped)
-            }) {
+            if self
+                .keys
+                .get(id)
+                .is_some_and(|keyed| keyed.offsets.is_empty() && keyed.last.is_none_or(|last| last <= dropped))
+            {
                 let keyed = self.keys.remove(id);
                 self.by_key.remove(&keyed.key);
             }
@@ -369,13 +303,7 @@ impl<P: Clone, F: Clone> Index<P, F> {
     }
 
     /// The places of at most `limit` kept messages of a key after an offset.
-    pub(super) fn of_key(
-        &self,
-        key: &Key,
-        after: Offset,
-        limit: usize,
-        now_ms: i64,
-    ) -> Vec<(Offset, P, F)> {
+    pub(super) fn of_key(&self, key: &Key, after: Offset, limit: usize, now_ms: i64) -> Vec<(Offset, P, F)> {
         let Some(keyed) = self.by_key.get(key).and_then(|id| self.keys.get(*id)) else {
             return Vec::new();
         };
@@ -399,28 +327,18 @@ impl<P: Clone, F: Clone> Index<P, F> {
                 let at = chapter.rows.partition_point(|row| row.offset <= after);
                 chapter.rows[at..].iter().map(move |row| (chapter, row))
             })
-            .filter(|(_, row)| {
-                row.expires_at_ms.is_none_or(|expires| expires > now_ms) && self.is_kept(row)
-            })
+            .filter(|(_, row)| row.expires_at_ms.is_none_or(|expires| expires > now_ms) && self.is_kept(row))
             .take(limit)
             .map(|(chapter, row)| (row.offset, row.place.clone(), chapter.store.clone()))
             .collect()
     }
 
     fn is_kept(&self, row: &Row<P>) -> bool {
-        self.keys
-            .get(row.key)
-            .and_then(|keyed| keyed.offsets.front())
-            .is_some_and(|front| *front <= row.offset)
+        self.keys.get(row.key).and_then(|keyed| keyed.offsets.front()).is_some_and(|front| *front <= row.offset)
     }
 }
 
 impl<P, F> Chapter<P, F> {
-    /// The time of its newest message; `i64::MIN` when it has none.
-    pub(super) fn newest_ms(&self) -> i64 {
-        self.newest_ms
-    }
-
     /// How many messages it holds, kept or not.
     pub(super) fn len(&self) -> usize {
         self.rows.len()

@@ -32,15 +32,8 @@ impl MemoryLog {
     /// An empty log; `epoch` names its life.
     #[must_use]
     pub fn new(clock: Clock, limits: Limits, epoch: u64) -> Self {
-        let state = State {
-            index: Index::new(limits),
-            records: BTreeMap::new(),
-        };
-        Self {
-            clock,
-            epoch,
-            state: Mutex::new(state),
-        }
+        let state = State { index: Index::new(limits), records: BTreeMap::new() };
+        Self { clock, epoch, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -57,10 +50,7 @@ impl MemoryLog {
     fn store(&self, batch: Vec<Arc<Message>>) -> Vec<Appended> {
         let (mut state, now) = self.aged();
         let index = &mut state.index;
-        let appended = batch
-            .into_iter()
-            .map(|message| append(index, message, now))
-            .collect();
+        let appended = batch.into_iter().map(|message| append(index, message, now)).collect();
         index.take_dead_chapters();
         appended
     }
@@ -72,11 +62,7 @@ fn append(index: &mut Index<Arc<Message>, ()>, message: Arc<Message>, now: i64) 
     if planned.appended.duplicate {
         return planned.appended;
     }
-    if index
-        .chapters()
-        .back()
-        .is_none_or(|chapter| chapter.len() >= CHAPTER)
-    {
+    if index.chapters().back().is_none_or(|chapter| chapter.len() >= CHAPTER) {
         index.begin_chapter(next, ());
     }
     let entry = Entry {
@@ -100,19 +86,13 @@ impl MessageLog for MemoryLog {
     fn read(&self, key: &Key, after: Offset, limit: usize) -> Result<Vec<Stored>, LogError> {
         let (state, now) = self.aged();
         let found = state.index.of_key(key, after, limit, now);
-        Ok(found
-            .into_iter()
-            .map(|(offset, message, ())| (offset, message))
-            .collect())
+        Ok(found.into_iter().map(|(offset, message, ())| (offset, message)).collect())
     }
 
     fn scan(&self, after: Offset, limit: usize) -> Result<Vec<Stored>, LogError> {
         let (state, now) = self.aged();
         let found = state.index.of_all(after, limit, now);
-        Ok(found
-            .into_iter()
-            .map(|(offset, message, ())| (offset, message))
-            .collect())
+        Ok(found.into_iter().map(|(offset, message, ())| (offset, message)).collect())
     }
 
     fn floor(&self, key: &Key) -> Offset {
@@ -134,9 +114,7 @@ impl MessageLog for MemoryLog {
     fn records(&self, kind: RecordKind) -> Vec<(RecordKey, Bytes)> {
         let state = self.state();
         let of_kind = state.records.iter().filter(|(key, _)| key.kind == kind);
-        of_kind
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect()
+        of_kind.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     fn epoch(&self) -> u64 {

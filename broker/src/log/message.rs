@@ -9,9 +9,7 @@ use tidings_shared::identity::UserId;
 use tidings_shared::message_id::MessageId;
 
 /// The place of a message in the log. The first is 1; 0 stands for "before everything".
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Offset(pub u64);
 
 impl Offset {

@@ -6,10 +6,11 @@
 //! - Offsets only grow, also after a failed write, a repaired tail or a restart. Gaps are allowed.
 //! - The log knows nothing of sessions, topics' owners or connections: it stores what it is given under a [`Key`].
 //!
-//! There are two implementations, and one suite of tests runs against both: the embedded log (one machine) and
+//! There are two implementations, and one suite of tests runs against both: [`EmbeddedLog`] (one machine) and
 //! [`MemoryLog`] (simulation, `--ephemeral`).
 
 mod dedup;
+mod embedded;
 mod error;
 mod index;
 mod memory;
@@ -22,6 +23,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use crate::metrics::LogMetrics;
+pub use embedded::{EmbeddedLog, OnTrouble, Options};
 pub use error::LogError;
 pub use index::Limits;
 pub use memory::MemoryLog;
@@ -75,7 +78,7 @@ pub trait MessageLog: Send + Sync {
     /// The random name of this log's life: cursors of another epoch cannot be resumed here.
     fn epoch(&self) -> u64;
 
-    /// The offset of the last durable message; 0 when there was never one.
+    /// The end of the log: no durable message lies behind this offset; 0 when there was never one.
     fn head(&self) -> Offset;
 
     /// The smallest offset that may still be kept: everything before it is gone.

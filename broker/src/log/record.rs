@@ -25,15 +25,8 @@ pub enum RecordKind {
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
-        Self::Session,
-        Self::Cursor,
-        Self::Retained,
-        Self::WakeMark,
-        Self::Revocation,
-        Self::Group,
-        Self::Internal,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Session, Self::Cursor, Self::Retained, Self::WakeMark, Self::Revocation, Self::Group, Self::Internal];
 
     /// The kind with this number on disk.
     #[must_use]
@@ -55,9 +48,6 @@ impl RecordKey {
     /// The record of `kind` named `id`.
     #[must_use]
     pub fn new(kind: RecordKind, id: impl Into<Bytes>) -> Self {
-        Self {
-            kind,
-            id: id.into(),
-        }
+        Self { kind, id: id.into() }
     }
 }

@@ -54,23 +54,16 @@ pub(super) fn message(clock: &Clock, key: &Key, id: &str, payload: &[u8]) -> Mes
             response_topic: Some("answer".to_owned()),
             correlation_data: Some(Bytes::from_static(b"\0\xff")),
             payload_is_utf8: true,
-            user_properties: vec![
-                ("a".to_owned(), "b".to_owned()),
-                ("a".to_owned(), "c".to_owned()),
-            ],
+            user_properties: vec![("a".to_owned(), "b".to_owned()), ("a".to_owned(), "c".to_owned())],
         },
     }
 }
 
-pub(super) fn try_append(
-    log: &impl MessageLog,
-    batch: Vec<Message>,
-) -> Result<Vec<Appended>, LogError> {
+pub(super) fn try_append(log: &impl MessageLog, batch: Vec<Message>) -> Result<Vec<Appended>, LogError> {
     let (tell, told) = mpsc::channel();
     let done = Box::new(move |result| tell.send(result).unwrap());
     log.append(batch.into_iter().map(Arc::new).collect(), done);
-    told.recv_timeout(Duration::from_secs(20))
-        .expect("an append is answered")
+    told.recv_timeout(Duration::from_secs(20)).expect("an append is answered")
 }
 
 pub(super) fn append(log: &impl MessageLog, message: Message) -> Appended {
@@ -83,30 +76,16 @@ pub(super) fn try_put(
     durable: bool,
 ) -> Result<(), LogError> {
     let (tell, told) = mpsc::channel();
-    log.put(
-        records,
-        durable,
-        Box::new(move |result| tell.send(result).unwrap()),
-    );
-    told.recv_timeout(Duration::from_secs(20))
-        .expect("a put is answered")
+    log.put(records, durable, Box::new(move |result| tell.send(result).unwrap()));
+    told.recv_timeout(Duration::from_secs(20)).expect("a put is answered")
 }
 
 pub(super) fn ids(stored: &[Stored]) -> Vec<String> {
-    stored
-        .iter()
-        .map(|(_, message)| message.id.to_string())
-        .collect()
+    stored.iter().map(|(_, message)| message.id.to_string()).collect()
 }
 
 fn limits() -> Limits {
-    Limits {
-        age_ms: 3_600_000,
-        per_user: 5,
-        per_command_topic: 7,
-        dedup_window_ms: 600_000,
-        dedup_entries: 50,
-    }
+    Limits { age_ms: 3_600_000, per_user: 5, per_command_topic: 7, dedup_window_ms: 600_000, dedup_entries: 50 }
 }
 
 fn open<F: Fixture>() -> (Clock, F) {
@@ -118,37 +97,18 @@ fn open<F: Fixture>() -> (Clock, F) {
 pub(super) fn what_is_appended_is_read_as_it_was<F: Fixture>() {
     let (clock, mut fixture) = open::<F>();
     let mut sent = message(&clock, &user("68946"), "m1", b"\0\xffpayload");
-    sent.sender = Some(Sender {
-        user: UserId::new("23412").unwrap(),
-        client: "phone".to_owned(),
-    });
+    sent.sender = Some(Sender { user: UserId::new("23412").unwrap(), client: "phone".to_owned() });
     sent.expires_at_ms = Some(START_MS + 60_000);
     sent.qos = 2;
     sent.retain = true;
     sent.granted = false;
     let place = append(fixture.log(), sent.clone());
-    assert_eq!(
-        place,
-        Appended {
-            offset: Offset(1),
-            previous: None,
-            duplicate: false
-        }
-    );
+    assert_eq!(place, Appended { offset: Offset(1), previous: None, duplicate: false });
     for _ in 0..2 {
-        let read = fixture
-            .log()
-            .read(&user("68946"), Offset::START, 10)
-            .unwrap();
+        let read = fixture.log().read(&user("68946"), Offset::START, 10).unwrap();
         assert_eq!(read, [(place.offset, Arc::new(sent.clone()))]);
         assert_eq!(fixture.log().scan(Offset::START, 10).unwrap(), read);
-        assert!(
-            fixture
-                .log()
-                .read(&user("other"), Offset::START, 10)
-                .unwrap()
-                .is_empty()
-        );
+        assert!(fixture.log().read(&user("other"), Offset::START, 10).unwrap().is_empty());
         if !fixture.reopen() {
             break;
         }
@@ -164,31 +124,16 @@ pub(super) fn offsets_grow_and_name_their_predecessor<F: Fixture>() {
     ];
     let placed = try_append(fixture.log(), batch).unwrap();
     assert!(placed[0].offset < placed[1].offset && placed[1].offset < placed[2].offset);
-    assert_eq!(
-        placed.iter().map(|p| p.previous).collect::<Vec<_>>(),
-        [None, None, Some(placed[0].offset)]
-    );
+    assert_eq!(placed.iter().map(|p| p.previous).collect::<Vec<_>>(), [None, None, Some(placed[0].offset)]);
     if fixture.reopen() {
         assert_eq!(fixture.log().head(), placed[2].offset);
     }
     let next = append(fixture.log(), message(&clock, &command("c"), "4", b""));
     assert_eq!(next.previous, Some(placed[1].offset));
     assert!(next.offset > placed[2].offset);
-    assert_eq!(
-        ids(&fixture
-            .log()
-            .read(&user("a"), placed[0].offset, 10)
-            .unwrap()),
-        ["3"]
-    );
-    assert_eq!(
-        ids(&fixture.log().read(&user("a"), Offset::START, 1).unwrap()),
-        ["1"]
-    );
-    assert_eq!(
-        ids(&fixture.log().scan(placed[0].offset, 2).unwrap()),
-        ["2", "3"]
-    );
+    assert_eq!(ids(&fixture.log().read(&user("a"), placed[0].offset, 10).unwrap()), ["3"]);
+    assert_eq!(ids(&fixture.log().read(&user("a"), Offset::START, 1).unwrap()), ["1"]);
+    assert_eq!(ids(&fixture.log().scan(placed[0].offset, 2).unwrap()), ["2", "3"]);
 }
 
 pub(super) fn a_repeated_message_id_is_stored_once<F: Fixture>() {
@@ -199,65 +144,29 @@ pub(super) fn a_repeated_message_id_is_stored_once<F: Fixture>() {
     assert_eq!(placed[0].offset, placed[1].offset);
     fixture.reopen();
     let again = append(fixture.log(), first.clone());
-    assert_eq!(
-        again,
-        Appended {
-            duplicate: true,
-            offset: placed[0].offset,
-            previous: again.previous
-        }
-    );
+    assert_eq!(again, Appended { duplicate: true, offset: placed[0].offset, previous: again.previous });
 
     let mut other_sender = first.clone();
-    other_sender.sender = Some(Sender {
-        user: UserId::new("b").unwrap(),
-        client: String::new(),
-    });
-    assert!(
-        !append(fixture.log(), other_sender).duplicate,
-        "nobody suppresses another's message"
-    );
+    other_sender.sender = Some(Sender { user: UserId::new("b").unwrap(), client: String::new() });
+    assert!(!append(fixture.log(), other_sender).duplicate, "nobody suppresses another's message");
     let other_topic = message(&clock, &user("b"), "same", b"1");
     assert!(!append(fixture.log(), other_topic).duplicate);
 
     clock.advance(limits().dedup_window_ms + 1);
-    let late = Message {
-        time_ms: clock.now_ms(),
-        ..first
-    };
-    assert!(
-        !append(fixture.log(), late).duplicate,
-        "the window has passed"
-    );
+    let late = Message { time_ms: clock.now_ms(), ..first };
+    assert!(!append(fixture.log(), late).duplicate, "the window has passed");
 }
 
 pub(super) fn a_user_keeps_the_newest<F: Fixture>() {
     let (clock, mut fixture) = open::<F>();
-    let places: Vec<_> = (0..8)
-        .map(|n| {
-            append(
-                fixture.log(),
-                message(&clock, &user("a"), &format!("{n}"), b""),
-            )
-            .offset
-        })
-        .collect();
+    let places: Vec<_> =
+        (0..8).map(|n| append(fixture.log(), message(&clock, &user("a"), &format!("{n}"), b"")).offset).collect();
     append(fixture.log(), message(&clock, &user("b"), "b", b""));
     for _ in 0..2 {
-        assert_eq!(
-            ids(&fixture.log().read(&user("a"), Offset::START, 10).unwrap()),
-            ["3", "4", "5", "6", "7"]
-        );
-        assert_eq!(
-            fixture.log().floor(&user("a")),
-            places[2],
-            "a cursor before the third has missed something"
-        );
+        assert_eq!(ids(&fixture.log().read(&user("a"), Offset::START, 10).unwrap()), ["3", "4", "5", "6", "7"]);
+        assert_eq!(fixture.log().floor(&user("a")), places[2], "a cursor before the third has missed something");
         assert_eq!(fixture.log().floor(&user("b")), Offset::START);
-        assert_eq!(
-            ids(&fixture.log().scan(Offset::START, 10).unwrap()),
-            ["3", "4", "5", "6", "7", "b"]
-        );
+        assert_eq!(ids(&fixture.log().scan(Offset::START, 10).unwrap()), ["3", "4", "5", "6", "7", "b"]);
         if !fixture.reopen() {
             break;
         }
@@ -267,19 +176,9 @@ pub(super) fn a_user_keeps_the_newest<F: Fixture>() {
 pub(super) fn a_command_topic_keeps_the_newest<F: Fixture>() {
     let (clock, fixture) = open::<F>();
     for n in 0..9 {
-        append(
-            fixture.log(),
-            message(&clock, &command("c"), &format!("{n}"), b""),
-        );
+        append(fixture.log(), message(&clock, &command("c"), &format!("{n}"), b""));
     }
-    assert_eq!(
-        fixture
-            .log()
-            .read(&command("c"), Offset::START, 100)
-            .unwrap()
-            .len(),
-        limits().per_command_topic
-    );
+    assert_eq!(fixture.log().read(&command("c"), Offset::START, 100).unwrap().len(), limits().per_command_topic);
 }
 
 pub(super) fn what_is_too_old_is_gone<F: Fixture>() {
@@ -290,21 +189,9 @@ pub(super) fn what_is_too_old_is_gone<F: Fixture>() {
     let young = append(fixture.log(), message(&clock, &user("a"), "young", b""));
     clock.advance(limits().age_ms / 2 + 1);
     for _ in 0..2 {
-        assert_eq!(
-            ids(&fixture.log().scan(Offset::START, 10).unwrap()),
-            ["young"]
-        );
-        assert_eq!(
-            ids(&fixture.log().read(&user("a"), Offset::START, 10).unwrap()),
-            ["young"]
-        );
-        assert!(
-            fixture
-                .log()
-                .read(&user("gone"), Offset::START, 10)
-                .unwrap()
-                .is_empty()
-        );
+        assert_eq!(ids(&fixture.log().scan(Offset::START, 10).unwrap()), ["young"]);
+        assert_eq!(ids(&fixture.log().read(&user("a"), Offset::START, 10).unwrap()), ["young"]);
+        assert!(fixture.log().read(&user("gone"), Offset::START, 10).unwrap().is_empty());
         assert!(fixture.log().floor(&user("a")) >= old.offset);
         assert!(fixture.log().floor(&user("a")) < young.offset);
         if !fixture.reopen() {
@@ -327,25 +214,12 @@ pub(super) fn what_has_expired_is_not_delivered<F: Fixture>() {
     append(fixture.log(), short);
     let long = append(fixture.log(), message(&clock, &user("a"), "long", b""));
     clock.advance(999);
-    assert_eq!(
-        ids(&fixture.log().read(&user("a"), Offset::START, 1).unwrap()),
-        ["short"]
-    );
+    assert_eq!(ids(&fixture.log().read(&user("a"), Offset::START, 1).unwrap()), ["short"]);
     clock.advance(1);
     for _ in 0..2 {
-        assert_eq!(
-            ids(&fixture.log().read(&user("a"), Offset::START, 1).unwrap()),
-            ["long"]
-        );
-        assert_eq!(
-            ids(&fixture.log().scan(Offset::START, 1).unwrap()),
-            ["long"]
-        );
-        assert_eq!(
-            fixture.log().floor(&user("a")),
-            Offset::START,
-            "an expired message is no loss"
-        );
+        assert_eq!(ids(&fixture.log().read(&user("a"), Offset::START, 1).unwrap()), ["long"]);
+        assert_eq!(ids(&fixture.log().scan(Offset::START, 1).unwrap()), ["long"]);
+        assert_eq!(fixture.log().floor(&user("a")), Offset::START, "an expired message is no loss");
         if !fixture.reopen() {
             break;
         }
@@ -357,38 +231,13 @@ pub(super) fn records_are_set_removed_and_listed_by_kind<F: Fixture>() {
     let (_, mut fixture) = open::<F>();
     let session = |id: &'static str| RecordKey::new(RecordKind::Session, id.as_bytes());
     let mark = RecordKey::new(RecordKind::WakeMark, &b"a"[..]);
-    let set = |key: &RecordKey, value: &'static str| {
-        (key.clone(), Some(Bytes::from_static(value.as_bytes())))
-    };
-    try_put(
-        fixture.log(),
-        vec![
-            set(&session("a"), "1"),
-            set(&session("b"), "2"),
-            set(&mark, "3"),
-        ],
-        true,
-    )
-    .unwrap();
-    try_put(
-        fixture.log(),
-        vec![
-            set(&session("a"), "4"),
-            (session("b"), None),
-            (session("never"), None),
-        ],
-        false,
-    )
-    .unwrap();
+    let set = |key: &RecordKey, value: &'static str| (key.clone(), Some(Bytes::from_static(value.as_bytes())));
+    try_put(fixture.log(), vec![set(&session("a"), "1"), set(&session("b"), "2"), set(&mark, "3")], true).unwrap();
+    try_put(fixture.log(), vec![set(&session("a"), "4"), (session("b"), None), (session("never"), None)], false)
+        .unwrap();
     for _ in 0..2 {
-        assert_eq!(
-            fixture.log().records(RecordKind::Session),
-            [(session("a"), Bytes::from_static(b"4"))]
-        );
-        assert_eq!(
-            fixture.log().records(RecordKind::WakeMark),
-            [(mark.clone(), Bytes::from_static(b"3"))]
-        );
+        assert_eq!(fixture.log().records(RecordKind::Session), [(session("a"), Bytes::from_static(b"4"))]);
+        assert_eq!(fixture.log().records(RecordKind::WakeMark), [(mark.clone(), Bytes::from_static(b"3"))]);
         assert!(fixture.log().records(RecordKind::Retained).is_empty());
         if !fixture.reopen() {
             break;
@@ -407,17 +256,8 @@ pub(super) fn the_epoch_stays<F: Fixture>() {
 /// One step of a random history.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Append {
-        key: u8,
-        id: u8,
-        size: usize,
-        expires_in: Option<i64>,
-    },
-    Put {
-        id: u8,
-        value: Option<u8>,
-        durable: bool,
-    },
+    Append { key: u8, id: u8, size: usize, expires_in: Option<i64> },
+    Put { id: u8, value: Option<u8>, durable: bool },
     Advance(i64),
     Reopen,
 }
@@ -433,11 +273,7 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn key_number(number: u8) -> Key {
-    if number < 3 {
-        user(&format!("u{number}"))
-    } else {
-        command("c")
-    }
+    if number < 3 { user(&format!("u{number}")) } else { command("c") }
 }
 
 /// Plays a history against the log and against the plainest model of the contract.
@@ -447,20 +283,13 @@ pub(super) fn behaves_like_the_model<F: Fixture>(steps: Vec<Step>) {
     let mut records: BTreeMap<u8, u8> = BTreeMap::new();
     for step in steps {
         match step {
-            Step::Append {
-                key,
-                id,
-                size,
-                expires_in,
-            } => {
+            Step::Append { key, id, size, expires_in } => {
                 let key = key_number(key);
                 let mut sent = message(&clock, &key, &format!("{id}"), &vec![id; size]);
                 sent.expires_at_ms = expires_in.map(|ms| clock.now_ms() + ms);
                 let window = clock.now_ms() - limits().dedup_window_ms;
-                let before = model
-                    .iter()
-                    .rev()
-                    .find(|(_, m)| m.id == sent.id && m.topic == sent.topic && m.time_ms > window);
+                let before =
+                    model.iter().rev().find(|(_, m)| m.id == sent.id && m.topic == sent.topic && m.time_ms > window);
                 let placed = append(fixture.log(), sent.clone());
                 assert_eq!(placed.duplicate, before.is_some());
                 if let Some((offset, _)) = before {
@@ -472,12 +301,7 @@ pub(super) fn behaves_like_the_model<F: Fixture>(steps: Vec<Step>) {
             }
             Step::Put { id, value, durable } => {
                 let key = RecordKey::new(RecordKind::Cursor, vec![id]);
-                try_put(
-                    fixture.log(),
-                    vec![(key, value.map(|v| Bytes::from(vec![v])))],
-                    durable,
-                )
-                .unwrap();
+                try_put(fixture.log(), vec![(key, value.map(|v| Bytes::from(vec![v])))], durable).unwrap();
                 match value {
                     Some(value) => records.insert(id, value),
                     None => records.remove(&id),
@@ -492,53 +316,26 @@ pub(super) fn behaves_like_the_model<F: Fixture>(steps: Vec<Step>) {
         let mut everything = Vec::new();
         for number in 0..4 {
             let key = key_number(number);
-            let limit = if number < 3 {
-                limits().per_user
-            } else {
-                limits().per_command_topic
-            };
+            let limit = if number < 3 { limits().per_user } else { limits().per_command_topic };
             let of_key: Vec<_> = model.iter().filter(|(_, m)| m.key == key).collect();
             let (dropped, newest) = of_key.split_at(of_key.len().saturating_sub(limit));
-            let kept: Vec<_> = newest
-                .iter()
-                .filter(|(_, m)| m.time_ms >= now - limits().age_ms)
-                .collect();
-            let visible: Vec<Stored> = kept
-                .iter()
-                .filter(|(_, m)| !m.is_expired(now))
-                .map(|(o, m)| (*o, Arc::new(m.clone())))
-                .collect();
-            assert_eq!(
-                fixture.log().read(&key, Offset::START, 1_000).unwrap(),
-                visible
-            );
-            let lost = newest
-                .iter()
-                .filter(|(_, m)| m.time_ms < now - limits().age_ms)
-                .chain(dropped)
-                .map(|(o, _)| *o)
-                .max();
+            let kept: Vec<_> = newest.iter().filter(|(_, m)| m.time_ms >= now - limits().age_ms).collect();
+            let visible: Vec<Stored> =
+                kept.iter().filter(|(_, m)| !m.is_expired(now)).map(|(o, m)| (*o, Arc::new(m.clone()))).collect();
+            assert_eq!(fixture.log().read(&key, Offset::START, 1_000).unwrap(), visible);
+            let lost =
+                newest.iter().filter(|(_, m)| m.time_ms < now - limits().age_ms).chain(dropped).map(|(o, _)| *o).max();
             let floor = fixture.log().floor(&key);
-            assert!(
-                floor >= lost.unwrap_or_default(),
-                "what is gone must be known to be gone"
-            );
+            assert!(floor >= lost.unwrap_or_default(), "what is gone must be known to be gone");
             if let Some((first, _)) = kept.first() {
                 assert!(floor < *first, "what is kept must not be called lost");
             }
             everything.extend(visible);
         }
         everything.sort_by_key(|(offset, _)| *offset);
-        assert_eq!(
-            fixture.log().scan(Offset::START, 1_000).unwrap(),
-            everything
-        );
-        let listed: BTreeMap<u8, u8> = fixture
-            .log()
-            .records(RecordKind::Cursor)
-            .into_iter()
-            .map(|(k, v)| (k.id[0], v[0]))
-            .collect();
+        assert_eq!(fixture.log().scan(Offset::START, 1_000).unwrap(), everything);
+        let listed: BTreeMap<u8, u8> =
+            fixture.log().records(RecordKind::Cursor).into_iter().map(|(k, v)| (k.id[0], v[0])).collect();
         assert_eq!(listed, records);
     }
 }

@@ -51,7 +51,12 @@ impl Refusal {
     }
 
     /// The message that tells `sender`.
-    pub(super) fn tell(&self, sender: &UserId, other: Option<&UserId>, request: &Request) -> Result<Outgoing, HandlerError> {
+    pub(super) fn tell(
+        &self,
+        sender: &UserId,
+        other: Option<&UserId>,
+        request: &Request,
+    ) -> Result<Outgoing, HandlerError> {
         let error = Detail { code: self.code(), message: self.message() };
         let body = Body { error, topic: request.topic(), user: other, message_id: request.id().as_str() };
         let mut answer = Outgoing::to_user(sender, names::CONTACT_ERROR, &body)?;

@@ -25,7 +25,9 @@ pub(super) async fn request_contact(
     }
     let now = contacts.clock.now_ms();
     match store::ask(&mut transaction, &user, &target, now).await? {
-        Relation::Contacts { since, .. } => publisher.to_user(&user, names::CONTACT_APPROVED, &About { user: &target, at: since }),
+        Relation::Contacts { since, .. } => {
+            publisher.to_user(&user, names::CONTACT_APPROVED, &About { user: &target, at: since })
+        }
         Relation::Asked { at, asked_back: false } => {
             publisher.to_user(&target, names::CONTACT_REQUESTED, &About { user: &user, at })
         }

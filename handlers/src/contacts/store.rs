@@ -25,7 +25,12 @@ pub(super) struct Counts {
 }
 
 /// `one` asks `other`. Gives back what is between them now, as `one` sees it.
-pub(super) async fn ask(connection: &mut AnyConnection, one: &UserId, other: &UserId, now_ms: i64) -> Result<Relation, StorageError> {
+pub(super) async fn ask(
+    connection: &mut AnyConnection,
+    one: &UserId,
+    other: &UserId,
+    now_ms: i64,
+) -> Result<Relation, StorageError> {
     let (low, high) = ordered(one, other);
     let (low_asked, high_asked) = if one == low { (Some(now_ms), None) } else { (None, Some(now_ms)) };
     let row = sqlx::query(
@@ -50,7 +55,11 @@ pub(super) async fn ask(connection: &mut AnyConnection, one: &UserId, other: &Us
 
 /// What is between two users, as `one` sees it; `None` when `one` has asked nothing and they are no contacts. The row
 /// stays as it is until the transaction ends.
-pub(super) async fn relation(connection: &mut AnyConnection, one: &UserId, other: &UserId) -> Result<Option<Relation>, StorageError> {
+pub(super) async fn relation(
+    connection: &mut AnyConnection,
+    one: &UserId,
+    other: &UserId,
+) -> Result<Option<Relation>, StorageError> {
     let (low, high) = ordered(one, other);
     // An update that changes nothing holds the row on both databases.
     let row = sqlx::query(
@@ -65,7 +74,12 @@ pub(super) async fn relation(connection: &mut AnyConnection, one: &UserId, other
 }
 
 /// Both are contacts of each other from now on.
-pub(super) async fn become_contacts(connection: &mut AnyConnection, one: &UserId, other: &UserId, now_ms: i64) -> Result<(), StorageError> {
+pub(super) async fn become_contacts(
+    connection: &mut AnyConnection,
+    one: &UserId,
+    other: &UserId,
+    now_ms: i64,
+) -> Result<(), StorageError> {
     let (low, high) = ordered(one, other);
     sqlx::query("UPDATE handlers_contacts SET since_ms = $3 WHERE low = $1 AND high = $2 AND since_ms IS NULL")
         .bind(low.as_str())
@@ -102,8 +116,11 @@ pub(super) async fn list(database: &Database, user: &UserId) -> Result<ContactLi
     let mut list = ContactList::default();
     for row in &rows {
         let pair = Pair::read(row)?;
-        let (mine, theirs, other) =
-            if pair.low == *user { (pair.low_asked, pair.high_asked, pair.high) } else { (pair.high_asked, pair.low_asked, pair.low) };
+        let (mine, theirs, other) = if pair.low == *user {
+            (pair.low_asked, pair.high_asked, pair.high)
+        } else {
+            (pair.high_asked, pair.low_asked, pair.low)
+        };
         if let Some(since) = pair.since {
             list.contacts.push(Contact { user: other, since });
             continue;
@@ -142,7 +159,8 @@ impl Pair {
     }
 
     fn seen_by(&self, user: &UserId) -> Option<Relation> {
-        let (mine, theirs) = if self.low == *user { (self.low_asked, self.high_asked) } else { (self.high_asked, self.low_asked) };
+        let (mine, theirs) =
+            if self.low == *user { (self.low_asked, self.high_asked) } else { (self.high_asked, self.low_asked) };
         match (self.since, mine) {
             (Some(since), _) => Some(Relation::Contacts { since, asked: mine.is_some() }),
             (None, Some(at)) => Some(Relation::Asked { at, asked_back: theirs.is_some() }),

@@ -68,11 +68,17 @@ fn code(answers: &[(String, Value)], to: &str) -> String {
 #[tokio::test]
 async fn the_whole_way_from_request_to_list() {
     for mut world in World::each().await {
-        assert_eq!(world.ask("68946", "23412").await, [("23412_contact_requested".to_owned(), json!({"user":"68946","at":1001}))]);
+        assert_eq!(
+            world.ask("68946", "23412").await,
+            [("23412_contact_requested".to_owned(), json!({"user":"68946","at":1001}))]
+        );
         let (asks, asked) = (world.list("68946").await, world.list("23412").await);
         assert_eq!((&asks["requests_out"], &asks["requests_in"]), (&json!([{"user":"23412","at":1001}]), &json!([])));
         assert_eq!((&asked["requests_in"], &asked["requests_out"]), (&json!([{"user":"68946","at":1001}]), &json!([])));
-        assert_eq!(world.accept("23412", "68946").await, [("68946_contact_approved".to_owned(), json!({"user":"23412","at":1004}))]);
+        assert_eq!(
+            world.accept("23412", "68946").await,
+            [("68946_contact_approved".to_owned(), json!({"user":"23412","at":1004}))]
+        );
         for (one, other) in [("68946", "23412"), ("23412", "68946")] {
             let list = world.list(one).await;
             assert_eq!(list["contacts"], json!([{"user":other,"since":1004}]), "both ways");
@@ -101,7 +107,10 @@ async fn two_who_ask_each_other_are_contacts_at_once() {
         let answers = world.ask("b", "a").await;
         assert_eq!(
             answers,
-            [("b_contact_approved".to_owned(), json!({"user":"a","at":1002})), ("a_contact_approved".to_owned(), json!({"user":"b","at":1002}))]
+            [
+                ("b_contact_approved".to_owned(), json!({"user":"a","at":1002})),
+                ("a_contact_approved".to_owned(), json!({"user":"b","at":1002}))
+            ]
         );
         assert_eq!(world.list("a").await["contacts"], json!([{"user":"b","since":1002}]));
     }
@@ -151,7 +160,8 @@ async fn a_list_is_sorted_bytewise_and_says_when_it_is_not_whole() {
             world.accept("me", other).await;
         }
         let list = world.list("me").await;
-        let order: Vec<_> = list["contacts"].as_array().unwrap().iter().map(|contact| contact["user"].as_str().unwrap()).collect();
+        let order: Vec<_> =
+            list["contacts"].as_array().unwrap().iter().map(|contact| contact["user"].as_str().unwrap()).collect();
         assert_eq!(order, ["10", "b", "é"]);
     }
 }
@@ -173,7 +183,10 @@ async fn a_payload_that_names_nobody_is_told_and_permanent() {
         assert_eq!(error.when_to_retry(), crate::runtime::Retry::Never);
         let answer: Value = serde_json::from_slice(&error.answers()[0].payload).unwrap();
         assert_eq!(error.answers()[0].topic, "a_contact_error");
-        assert_eq!((answer["error"]["code"].as_str(), answer["topic"].as_str()), (Some("payload_invalid"), Some("request_contact")));
+        assert_eq!(
+            (answer["error"]["code"].as_str(), answer["topic"].as_str()),
+            (Some("payload_invalid"), Some("request_contact"))
+        );
     }
 }
 
@@ -184,9 +197,15 @@ async fn crossing_requests_meet() {
         for round in 0..10 {
             let (one, other) = (format!("a{round}"), format!("b{round}"));
             let ask = async |from: &str, whom: &str| {
-                let mut world = World { routes: world.routes.clone(), database: world.database.clone(), clock: world.clock.clone(), messages: 0 };
+                let mut world = World {
+                    routes: world.routes.clone(),
+                    database: world.database.clone(),
+                    clock: world.clock.clone(),
+                    messages: 0,
+                };
                 let id = MessageId::new(&format!("{from}-{whom}")).unwrap();
-                let message = Message::new("request_contact", whom.to_owned()).from(&UserId::new(from).unwrap(), "phone");
+                let message =
+                    Message::new("request_contact", whom.to_owned()).from(&UserId::new(from).unwrap(), "phone");
                 let claim = Claim::new(world.database.clone(), "handlers", id, world.clock.clone());
                 world.routes.call(Request::new(message).with_claim(claim)).await.unwrap().finish().await.unwrap().len()
             };

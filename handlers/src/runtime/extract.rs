@@ -93,7 +93,10 @@ impl<S: Sync, T: DeserializeOwned> FromMessage<S> for Json<T> {
     async fn from_message(context: &Context, _: &S) -> Result<Self, HandlerError> {
         let message = context.request.message();
         serde_json::from_slice(&message.payload).map(Json).map_err(|error| {
-            HandlerError::permanent(format!("the payload on {} is not the JSON that is expected there: {error}", message.topic))
+            HandlerError::permanent(format!(
+                "the payload on {} is not the JSON that is expected there: {error}",
+                message.topic
+            ))
         })
     }
 }
@@ -101,9 +104,9 @@ impl<S: Sync, T: DeserializeOwned> FromMessage<S> for Json<T> {
 impl<S: Sync> FromMessage<S> for Text {
     async fn from_message(context: &Context, _: &S) -> Result<Self, HandlerError> {
         let message = context.request.message();
-        String::from_utf8(message.payload.to_vec())
-            .map(Text)
-            .map_err(|error| HandlerError::permanent(format!("the payload on {} is not UTF-8 text: {error}", message.topic)))
+        String::from_utf8(message.payload.to_vec()).map(Text).map_err(|error| {
+            HandlerError::permanent(format!("the payload on {} is not UTF-8 text: {error}", message.topic))
+        })
     }
 }
 

@@ -91,12 +91,17 @@ pub(super) async fn tidy_once(processor: &Processor, keep: Keep) {
         if let Err(refused) = processor.outlet.publish_all(&outbox).await {
             warn!(%id, %refused, "what was left to publish is given up");
         }
-        processor.steadily(|| processed::published(database, group, &id)).await;
+        if processor.marker.published(&id).await.is_none() {
+            return;
+        }
     }
     let forgotten = processor.steadily(|| processed::forget(database, group, now - keep.processed_ms)).await;
     let letters = processor.steadily(|| dead_letters::forget(database, group, now - keep.dead_letters_ms)).await;
     if let Some(letters) = letters.filter(|letters| *letters > 0) {
         warn!(letters, "dead letters were deleted because they are older than handlers.dead_letters.keep");
+    }
+    if let Some(dead) = processor.steadily(|| dead_letters::count(database)).await {
+        processor.metrics.dead_letters.set(dead);
     }
     tracing::debug!(forgotten, "forgot messages that were done long ago");
 }

@@ -1,6 +1,8 @@
 //! What the runtime counts.
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use std::fmt;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -18,6 +20,7 @@ pub struct Metrics {
     pub(super) publish_retries: Counter,
     pub(super) reconnects: Counter,
     pub(super) dropped: Counter,
+    pub(super) dead_letters: Gauge,
 }
 
 /// A route's pattern, as it was written: never a topic, so that the number of series is bounded.
@@ -33,7 +36,7 @@ pub(super) struct Outcome {
 }
 
 /// How a message ended.
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub(super) enum Finished {
     /// The handler succeeded and what it published is acknowledged.
     Handled,
@@ -43,6 +46,18 @@ pub(super) enum Finished {
     Dead,
     /// The service stops; the broker delivers it again.
     Abandoned,
+}
+
+impl EncodeLabelValue for Finished {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> fmt::Result {
+        let name = match self {
+            Self::Handled => "handled",
+            Self::Duplicate => "duplicate",
+            Self::Dead => "dead",
+            Self::Abandoned => "abandoned",
+        };
+        EncodeLabelValue::encode(&name, encoder)
+    }
 }
 
 impl Default for Metrics {
@@ -56,15 +71,17 @@ impl Default for Metrics {
             publish_retries: Counter::default(),
             reconnects: Counter::default(),
             dropped: Counter::default(),
+            dead_letters: Gauge::default(),
         }
     }
 }
 
 impl Metrics {
-    /// How many messages are being handled or wait for their sender's turn.
+    /// How many messages of a route (its pattern as it was written) are done: handled, known from before, or dead.
     #[must_use]
-    pub fn in_flight_now(&self) -> i64 {
-        self.in_flight.get()
+    pub fn finished_now(&self, route: &str) -> u64 {
+        let count = |outcome| self.messages.get_or_create(&Outcome { route: route.to_owned(), outcome }).get();
+        [Finished::Handled, Finished::Duplicate, Finished::Dead].into_iter().map(count).sum()
     }
 
     /// How many attempts at messages of a route (its pattern as it was written) have failed and were followed by another.
@@ -79,10 +96,23 @@ impl Metrics {
         registry.register("messages", "Messages by how they ended", self.messages.clone());
         registry.register("retries", "Attempts that failed and were followed by another", self.retries.clone());
         registry.register("seconds", "Time from the first attempt to the end, in seconds", self.seconds.clone());
-        registry.register("in_flight", "Messages that are being handled or wait for their sender's turn", self.in_flight.clone());
+        registry.register(
+            "in_flight",
+            "Messages that are being handled or wait for their sender's turn",
+            self.in_flight.clone(),
+        );
         registry.register("published", "Messages published and acknowledged by the broker", self.published.clone());
         registry.register("publish_retries", "Publishes that had to be repeated", self.publish_retries.clone());
-        registry.register("reconnects", "Connections to the broker that ended without being asked to", self.reconnects.clone());
+        registry.register(
+            "reconnects",
+            "Connections to the broker that ended without being asked to",
+            self.reconnects.clone(),
+        );
         registry.register("dropped", "QoS 0 messages that arrived while too many were in flight", self.dropped.clone());
+        registry.register(
+            "dead_letters",
+            "Dead letters in the database, counted once a minute",
+            self.dead_letters.clone(),
+        );
     }
 }

@@ -35,6 +35,7 @@ mod extract;
 mod handler;
 mod housekeeping;
 mod lanes;
+mod marker;
 mod message;
 mod metrics;
 mod mqtt;
@@ -55,13 +56,15 @@ pub use extract::{Attempt, Context, FromMessage, FromRef, Json, State, Text, Top
 pub use handler::Handler;
 pub use message::{Captures, Message, Properties, Sender};
 pub use metrics::Metrics;
-pub use mqtt::{BrokerAddress, BrokerOptions, InvalidBroker};
+pub use mqtt::BrokerOptions;
 pub use pattern::{InvalidPattern, Pattern};
 pub use process::RetryPolicy;
 pub use publisher::{Outgoing, Publisher};
 pub use request::{Request, Response};
 pub use respond::{IntoPublishes, Reply};
-pub use router::{Finished, Function, IntoTopicRoute, InvalidRouter, Route, Router, Routes, TopicRoute, on, on_service};
+pub use router::{
+    Finished, Function, IntoTopicRoute, InvalidRouter, Route, Router, Routes, TopicRoute, on, on_service,
+};
 pub use service::{Options, Runtime};
 pub use store::dead_letters;
 pub use tidings_shared::message_id::MessageId;

@@ -52,7 +52,9 @@ impl Pattern {
                         Level::One { name: Some(name.to_owned()) }
                     }
                     None if part.contains(['{', '}']) => {
-                        return Err(wrong(format!("a name stands alone between slashes, for example a/{{name}}/b; found {part:?}")));
+                        return Err(wrong(format!(
+                            "a name stands alone between slashes, for example a/{{name}}/b; found {part:?}"
+                        )));
                     }
                     None => Level::Literal(part.to_owned()),
                 },
@@ -60,10 +62,12 @@ impl Pattern {
         }
         let filter = levels.iter().map(Level::in_filter).collect::<Vec<_>>().join("/");
         if !topic::valid_filter(&filter) {
-            return Err(wrong("a filter has 1 to 65,535 bytes, '+' stands alone between slashes, '#' alone at the end".to_owned()));
+            return Err(wrong(
+                "a filter has 1 to 65,535 bytes, '+' stands alone between slashes, '#' alone at the end".to_owned(),
+            ));
         }
-        if filter.starts_with("$share/") {
-            return Err(wrong("the runtime adds $share/GROUP/ itself (setting handlers.group)".to_owned()));
+        if topic::split_shared(&filter).is_some_and(|parts| parts.group.is_some()) {
+            return Err(wrong("the runtime makes it a shared subscription itself (setting handlers.group)".to_owned()));
         }
         Ok(Self { text: text.to_owned(), filter, levels })
     }

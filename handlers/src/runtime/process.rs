@@ -18,6 +18,7 @@ use tracing::{Instrument as _, error, warn};
 
 use super::backoff::{Backoff, Jitter};
 use super::error::{HandlerError, Retry};
+use super::marker::Marker;
 use super::message::Message;
 use super::metrics::{ByRoute, Finished, Metrics, Outcome};
 use super::mqtt::{Outlet, Refused};
@@ -51,6 +52,7 @@ pub(super) struct Processor {
     pub(super) retry: RetryPolicy,
     pub(super) permits: Semaphore,
     pub(super) outlet: Outlet,
+    pub(super) marker: Marker,
     pub(super) metrics: Metrics,
     pub(super) database_health: Dependency,
     /// The service stops: nothing new is begun, waits end.
@@ -232,7 +234,7 @@ impl Course<'_> {
             self.keep_refused(&refused).await?;
             return Ok(Finished::Dead);
         }
-        self.steadily(|| processed::published(&processor.database, &processor.group, &self.job.id)).await?;
+        processor.marker.published(&self.job.id).await.ok_or(Stopping)?;
         Ok(Finished::Handled)
     }
 
@@ -264,7 +266,7 @@ impl Course<'_> {
             let mut transaction = processor.database.begin().await?;
             dead_letters::bury(&mut transaction, &letter).await?;
             transaction.commit().await?;
-            processed::published(&processor.database, &processor.group, &self.job.id).await
+            processed::published(&processor.database, &processor.group, std::slice::from_ref(&self.job.id)).await
         })
         .await
     }

@@ -67,7 +67,8 @@ impl IntoPublishes for Reply {
         let wanted = properties.response_topic.clone();
         let own = wanted.filter(|topic| topic::owner_of(topic).as_ref() == Some(&sender.user));
         let payload = self.payload?;
-        let mut reply = Outgoing::new(own.unwrap_or_else(|| topic::user_topic(&sender.user, &self.name)), payload.bytes)?;
+        let mut reply =
+            Outgoing::new(own.unwrap_or_else(|| topic::user_topic(&sender.user, &self.name)), payload.bytes)?;
         reply.content_type = payload.content_type.map(str::to_owned);
         reply.correlation_data = properties.correlation_data.clone();
         Ok(vec![reply])

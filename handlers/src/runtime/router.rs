@@ -47,9 +47,7 @@ where
     T: 'static,
     S: Clone + Send + Sync + 'static,
 {
-    TopicRoute {
-        build: Arc::new(move |state: &S| Route::new(HandlerService::new(handler.clone(), state.clone()))),
-    }
+    TopicRoute { build: Arc::new(move |state: &S| Route::new(HandlerService::new(handler.clone(), state.clone()))) }
 }
 
 /// A route whose handler is any [`tower::Service`].
@@ -67,7 +65,8 @@ impl<S: 'static> TopicRoute<S> {
     pub fn layer<L>(self, layer: L) -> Self
     where
         L: Layer<Route> + Send + Sync + 'static,
-        L::Service: Service<Request, Response = Response, Error: Into<BoxError>, Future: Send> + Clone + Send + Sync + 'static,
+        L::Service:
+            Service<Request, Response = Response, Error: Into<BoxError>, Future: Send> + Clone + Send + Sync + 'static,
     {
         let inner = self.build;
         Self { build: Arc::new(move |state| Route::new(layer.layer(inner(state)).map_err(Into::into))) }
@@ -133,7 +132,8 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     pub fn layer<L>(mut self, layer: L) -> Self
     where
         L: Layer<Route> + Clone + Send + Sync + 'static,
-        L::Service: Service<Request, Response = Response, Error: Into<BoxError>, Future: Send> + Clone + Send + Sync + 'static,
+        L::Service:
+            Service<Request, Response = Response, Error: Into<BoxError>, Future: Send> + Clone + Send + Sync + 'static,
     {
         self.routes = self.routes.into_iter().map(|(pattern, route)| (pattern, route.layer(layer.clone()))).collect();
         self
@@ -172,12 +172,10 @@ impl Router {
         for (pattern, route) in self.routes {
             match pattern {
                 Err(error) => faults.push(error.to_string()),
-                Ok(pattern) => {
-                    match routes.iter().find(|(other, _)| other.filter() == pattern.filter()) {
-                        Some((other, _)) => faults.push(format!("{pattern} and {other} take the same topics")),
-                        None => routes.push((pattern, (route.build)(&()))),
-                    }
-                }
+                Ok(pattern) => match routes.iter().find(|(other, _)| other.filter() == pattern.filter()) {
+                    Some((other, _)) => faults.push(format!("{pattern} and {other} take the same topics")),
+                    None => routes.push((pattern, (route.build)(&()))),
+                },
             }
         }
         if !faults.is_empty() {
@@ -224,7 +222,9 @@ impl Service<Request> for Routes {
             Some((_, route, request)) => {
                 Box::pin(async move { route.oneshot(request).await.map_err(HandlerError::from_layers) })
             }
-            None => Box::pin(async move { Err(HandlerError::permanent(format!("no handler takes the topic {topic}"))) }),
+            None => {
+                Box::pin(async move { Err(HandlerError::permanent(format!("no handler takes the topic {topic}"))) })
+            }
         }
     }
 }

@@ -8,10 +8,12 @@ use tidings_shared::health::Health;
 use tidings_shared::lifecycle::Shutdown;
 use tidings_shared::storage::Database;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Jitter;
 use super::housekeeping::{self, Keep};
+use super::marker::{self, Marker, Marks};
 use super::metrics::Metrics;
 use super::mqtt::{BrokerOptions, Driver, Outlet};
 use super::process::{Processor, RetryPolicy};
@@ -41,6 +43,7 @@ pub struct Runtime {
     driver: Driver,
     processor: Arc<Processor>,
     keep: Keep,
+    marks: Marks,
 }
 
 impl Runtime {
@@ -59,6 +62,7 @@ impl Runtime {
         database_health.ready();
         let broker_health = health.register("broker");
         let (inlet, outlet) = Outlet::new(jitter.clone(), metrics.clone());
+        let (marker, marks) = Marker::new();
         let processor = Arc::new(Processor {
             routes,
             database,
@@ -68,25 +72,25 @@ impl Runtime {
             retry: options.retry,
             permits: Semaphore::new(options.concurrency.max(1)),
             outlet,
+            marker,
             metrics: metrics.clone(),
             database_health,
             stop: CancellationToken::new(),
         });
-        let keep = Keep {
-            processed_ms: in_ms(options.keep_processed),
-            dead_letters_ms: in_ms(options.keep_dead_letters),
-        };
+        let keep =
+            Keep { processed_ms: in_ms(options.keep_processed), dead_letters_ms: in_ms(options.keep_dead_letters) };
         let driver = Driver::new(options.broker, processor.clone(), inlet, broker_health, options.drain);
-        Self { driver, processor, keep }
+        Self { driver, processor, keep, marks }
     }
 
     /// Handles messages until the shutdown; then finishes what is in flight, for the drain time at most.
     pub async fn run(self, shutdown: Shutdown) {
-        let tidy = tokio::spawn(housekeeping::tidy(self.processor.clone(), self.keep));
-        let replays = tokio::spawn(housekeeping::replays(self.processor));
+        // They end with this function, however it ends.
+        let mut beside = JoinSet::new();
+        beside.spawn(housekeeping::tidy(self.processor.clone(), self.keep));
+        beside.spawn(marker::run(self.marks, self.processor.clone()));
+        beside.spawn(housekeeping::replays(self.processor));
         self.driver.run(&shutdown).await;
-        tidy.abort();
-        replays.abort();
     }
 }
 

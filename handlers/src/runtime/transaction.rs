@@ -130,7 +130,9 @@ impl Slot {
 impl<S: Sync> FromMessage<S> for Transaction {
     async fn from_message(context: &Context, _: &S) -> Result<Self, HandlerError> {
         let Some(claim) = context.request().claim() else {
-            return Err(HandlerError::permanent("no database: the request was made without a claim (Request::with_claim)"));
+            return Err(HandlerError::permanent(
+                "no database: the request was made without a claim (Request::with_claim)",
+            ));
         };
         let Some(held) = claim.begin().await? else {
             return Err(HandlerError::already_handled());

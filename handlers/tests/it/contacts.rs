@@ -17,16 +17,24 @@ async fn a_contact_is_asked_for_accepted_and_listed() {
             limits: Limits { contacts: 10, requests: 10 },
         };
         let handlers = Handlers::start(contacts::router().with_state(state), &database, &broker).await;
-        let mut one = Phone::connect(&broker, "68946", &["68946_contact_approved", "68946_contact_list", "68946_contact_error"]).await;
+        let mut one =
+            Phone::connect(&broker, "68946", &["68946_contact_approved", "68946_contact_list", "68946_contact_error"])
+                .await;
         let mut other = Phone::connect(&broker, "23412", &["23412_contact_requested"]).await;
 
         one.send("request_contact", r#"{"user":"23412"}"#, "m1").await;
         let asked = other.next().await;
-        assert_eq!((asked.topic.as_str(), asked.json()), ("23412_contact_requested", json!({"user":"68946","at":1_767_225_600_000_i64})));
+        assert_eq!(
+            (asked.topic.as_str(), asked.json()),
+            ("23412_contact_requested", json!({"user":"68946","at":1_767_225_600_000_i64}))
+        );
 
         other.send("accept_contact", r#"{"user":"68946"}"#, "m2").await;
         let approved = one.next().await;
-        assert_eq!((approved.topic.as_str(), approved.json()), ("68946_contact_approved", json!({"user":"23412","at":1_767_225_600_000_i64})));
+        assert_eq!(
+            (approved.topic.as_str(), approved.json()),
+            ("68946_contact_approved", json!({"user":"23412","at":1_767_225_600_000_i64}))
+        );
 
         one.send("get_contact_list", "", "m3").await;
         let list = one.next().await;

@@ -23,7 +23,11 @@ async fn one_letter(database: &Database) -> dead_letters::DeadLetter {
 
 #[tokio::test]
 async fn a_failing_attempt_is_repeated_and_publishes_nothing() {
-    async fn third_time(Attempt(attempt): Attempt, publisher: Publisher, Sender { user, .. }: Sender) -> Result<(), HandlerError> {
+    async fn third_time(
+        Attempt(attempt): Attempt,
+        publisher: Publisher,
+        Sender { user, .. }: Sender,
+    ) -> Result<(), HandlerError> {
         publisher.to_user(&user, "done", &attempt)?;
         if attempt < 3 { Err(HandlerError::retry("not yet")) } else { Ok(()) }
     }
@@ -62,7 +66,10 @@ async fn a_handler_that_never_succeeds_leaves_a_dead_letter_that_can_be_replayed
     assert!(dead_letters::replay(&database, &letter.message_id, now).await.unwrap());
     assert!(!dead_letters::replay(&database, &letter.message_id, now).await.unwrap(), "one replay at a time");
     until("the replay has failed, too", async || {
-        letters(&database).await.first().is_some_and(|letter| letter.replays == 1 && letter.state == dead_letters::State::Dead)
+        letters(&database)
+            .await
+            .first()
+            .is_some_and(|letter| letter.replays == 1 && letter.state == dead_letters::State::Dead)
     })
     .await;
     assert_eq!(one_letter(&database).await.attempts, 8, "attempts add up");
@@ -83,7 +90,11 @@ async fn a_payload_that_cannot_be_read_is_not_tried_again() {
     phone.send("t", "seven", "m1").await;
     let letter = one_letter(&database).await;
     assert_eq!(letter.attempts, 1);
-    assert!(letter.error.starts_with("the payload on t is not the JSON that is expected there: expected"), "{}", letter.error);
+    assert!(
+        letter.error.starts_with("the payload on t is not the JSON that is expected there: expected"),
+        "{}",
+        letter.error
+    );
     handlers.stop().await;
 }
 

@@ -13,12 +13,20 @@ use crate::support::{Handlers, Mosquitto, Phone, Shared, database, shared, until
 
 type Calls = Shared<Vec<(String, Value)>>;
 
-async fn register(State(calls): State<Calls>, Path(device): Path<String>, headers: HeaderMap, Json(body): Json<Value>) -> (StatusCode, Json<Value>) {
+async fn register(
+    State(calls): State<Calls>,
+    Path(device): Path<String>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> (StatusCode, Json<Value>) {
     if headers.get("authorization").and_then(|value| value.to_str().ok()) != Some("Bearer new-key") {
         return (StatusCode::UNAUTHORIZED, Json(json!({})));
     }
     if body["app"] == "unknown" {
-        return (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({"error":{"code":"app_unknown","message":"no such app"}})));
+        return (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            Json(json!({"error":{"code":"app_unknown","message":"no such app"}})),
+        );
     }
     calls.lock().unwrap().push((device, body));
     (StatusCode::CREATED, Json(json!({})))
@@ -39,7 +47,9 @@ async fn a_registration_waits_for_the_gateway_and_a_refusal_is_told() {
     until("it was tried in vain", async || handlers.metrics.retries_now("register_push_token") > 0).await;
 
     let listener = tokio::net::TcpListener::bind(address).await.unwrap();
-    let app = Router::new().route("/v1/devices/{device}", put(register).delete(async || StatusCode::NO_CONTENT)).with_state(calls.clone());
+    let app = Router::new()
+        .route("/v1/devices/{device}", put(register).delete(async || StatusCode::NO_CONTENT))
+        .with_state(calls.clone());
     tokio::spawn(async move { axum::serve(listener, app).await });
     until("it is registered", async || calls.lock().unwrap().len() == 1).await;
     assert_eq!(
@@ -50,14 +60,18 @@ async fn a_registration_waits_for_the_gateway_and_a_refusal_is_told() {
         )
     );
 
-    for (number, (payload, code)) in
-        [(r#"{"provider":"fcm","token":"t","app":"unknown"}"#, "app_unknown"), (r#"{"provider":"xyz"}"#, "payload_invalid")].iter().enumerate()
+    for (number, (payload, code)) in [
+        (r#"{"provider":"fcm","token":"t","app":"unknown"}"#, "app_unknown"),
+        (r#"{"provider":"xyz"}"#, "payload_invalid"),
+    ]
+    .iter()
+    .enumerate()
     {
         phone.send("register_push_token", *payload, &format!("wrong{number}")).await;
         assert_eq!(phone.next().await.json()["error"]["code"], *code);
     }
     phone.send("unregister_push_token", "", "m9").await;
-    until("everything is handled", async || handlers.metrics.in_flight_now() == 0).await;
+    until("it is taken back", async || handlers.metrics.finished_now("unregister_push_token") == 1).await;
     handlers.stop().await;
     assert_eq!(phone.rest(), []);
 }

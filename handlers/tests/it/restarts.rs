@@ -56,7 +56,8 @@ async fn a_broker_that_restarts_in_the_middle_loses_nothing() {
         broker.resume().await;
         for notice in notices {
             // What was not acknowledged before the restart is sent again by the phone's session.
-            let _ = tokio::time::timeout(Duration::from_secs(10), notice.wait_completion_async()).await.expect("PUBACK");
+            let _ =
+                tokio::time::timeout(Duration::from_secs(10), notice.wait_completion_async()).await.expect("PUBACK");
         }
         until("everything is noted", async || noted(&database).await.len() == 30 * (round + 1)).await;
         while answers.len() < 30 * (round + 1) {
@@ -66,7 +67,10 @@ async fn a_broker_that_restarts_in_the_middle_loses_nothing() {
     }
     assert!(noted(&database).await.values().all(|count| *count == 1), "the work is done once for each message");
     for (text, ids) in &answers {
-        assert!(ids.iter().all(|id| id == &ids[0] && id.is_some()), "a repeated answer to {text} has the same message id");
+        assert!(
+            ids.iter().all(|id| id == &ids[0] && id.is_some()),
+            "a repeated answer to {text} has the same message id"
+        );
     }
     handlers.stop().await;
 }
@@ -78,8 +82,10 @@ async fn a_broker_that_has_forgotten_everything_is_subscribed_to_again() {
     broker.pause().await;
     until("it is noticed", async || !handlers.health.missing().is_empty()).await;
     let missing = handlers.health.missing().join(" ");
-    assert!(missing.contains(&format!("broker: no connection to the broker at mqtt://127.0.0.1:{}", broker.port()))
-        || missing.contains("the connection to the broker at"), "{missing}");
+    assert!(
+        missing.starts_with("broker: ") && missing.contains(&format!("mqtt://127.0.0.1:{}", broker.port())),
+        "{missing}"
+    );
     broker.forget();
     broker.resume().await;
     handlers.ready().await;
@@ -94,7 +100,10 @@ async fn handlers_that_start_before_their_broker_wait_for_it() {
     let (mut broker, database) = (Mosquitto::start().await, database().await);
     broker.pause().await;
     let handlers = Handlers::begin(noting(&database).await, &database, options(&broker));
-    until("it says what is missing", async || handlers.health.missing().iter().any(|text| text.contains("no connection"))).await;
+    until("it says what is missing", async || {
+        handlers.health.missing().iter().any(|text| text.contains("no connection"))
+    })
+    .await;
     broker.resume().await;
     handlers.ready().await;
     handlers.stop().await;
@@ -107,7 +116,13 @@ async fn a_crash_in_the_middle_of_a_handler_leads_to_another_delivery() {
         calls: Shared<u32>,
         open: Arc<Notify>,
     }
-    async fn stuck_once(State(gate): State<Gate>, sender: Sender, text: Text, transaction: Transaction, publisher: Publisher) -> Result<(), HandlerError> {
+    async fn stuck_once(
+        State(gate): State<Gate>,
+        sender: Sender,
+        text: Text,
+        transaction: Transaction,
+        publisher: Publisher,
+    ) -> Result<(), HandlerError> {
         let first = {
             let mut calls = gate.calls.lock().unwrap();
             *calls += 1;
@@ -155,20 +170,26 @@ async fn a_crash_between_the_commit_and_the_publish_is_made_good() {
     assert_eq!((answer.json(), answer.message_id.as_deref()), (serde_json::json!("lost"), Some("derived")));
     handlers.stop().await;
     assert!(noted(&database).await.is_empty());
-    let row: (Option<String>,) = sqlx::query_as("SELECT outbox FROM handlers_processed").fetch_one(database.pool()).await.unwrap();
+    let row: (Option<String>,) =
+        sqlx::query_as("SELECT outbox FROM handlers_processed").fetch_one(database.pool()).await.unwrap();
     assert_eq!(row.0, None);
 }
 
 #[tokio::test]
 async fn a_soft_stop_finishes_what_is_being_handled() {
-    async fn slow(State(begun): State<Arc<Notify>>, publisher: Publisher, Sender { user, .. }: Sender) -> Result<(), HandlerError> {
+    async fn slow(
+        State(begun): State<Arc<Notify>>,
+        publisher: Publisher,
+        Sender { user, .. }: Sender,
+    ) -> Result<(), HandlerError> {
         begun.notify_one();
         tokio::time::sleep(Duration::from_millis(300)).await;
         publisher.to_user(&user, "done", "done")
     }
     let (broker, database) = (Mosquitto::start().await, database().await);
     let begun = Arc::new(Notify::new());
-    let handlers = Handlers::start(Router::new().topic("slow", slow).with_state(begun.clone()), &database, &broker).await;
+    let handlers =
+        Handlers::start(Router::new().topic("slow", slow).with_state(begun.clone()), &database, &broker).await;
     let mut phone = Phone::connect(&broker, "1", &["1_done"]).await;
     phone.send("slow", "", "m1").await;
     begun.notified().await;

@@ -13,10 +13,10 @@ async fn the_service_says_what_it_waits_for_works_and_ends() {
     broker.pause().await;
     let folder = tempfile::tempdir().unwrap();
     let settings = Loader::new(&[config::SETTINGS, SETTINGS])
-        .flag("--set", "data", &folder.path().display().to_string())
+        .flag("--set", "data", folder.path().display().to_string())
         .flag("--set", "keys.handler", "key")
         .flag("--set", "keys.service", "key")
-        .flag("--set", "handlers.broker", &format!("mqtt://127.0.0.1:{}", broker.port()))
+        .flag("--set", "handlers.broker", format!("mqtt://127.0.0.1:{}", broker.port()))
         .flag("--set", "handlers.listen", "127.0.0.1:0")
         .load()
         .unwrap();
@@ -41,7 +41,10 @@ async fn the_service_says_what_it_waits_for_works_and_ends() {
     phone.send("get_contact_list", "", "m1").await;
     phone.next().await;
     until("it is counted", async || {
-        get("/metrics").await.1.contains(r#"tidings_handlers_messages_total{route="get_contact_list",outcome="Handled"} 1"#)
+        get("/metrics")
+            .await
+            .1
+            .contains(r#"tidings_handlers_messages_total{route="get_contact_list",outcome="handled"} 1"#)
     })
     .await;
     shutdown.begin();

@@ -1,7 +1,7 @@
 //! Building a signed pass: template, rules, manifest, signature, archive. Knows nothing of HTTP or of the database.
 //!
-//! [`Template`] (a folder) + the fields of one pass → `pass.json` ([`render`]) → [`validate`] → [`manifest`] →
-//! [`sign`] → [`archive`]. The same input gives the same `pass.json` and the same manifest, so that an update
+//! [`Template`] (a folder) + the fields of one pass → `pass.json` (`render`) → `validate` → `manifest` →
+//! `sign` → `archive`. The same input gives the same `pass.json` and the same manifest, so that an update
 //! that changes nothing can be recognised.
 
 mod archive;

@@ -12,7 +12,7 @@ use tidings_shared::storage::{Database, StorageError};
 
 pub use changes::{Batch, Clocks};
 pub use diagnoses::Diagnosis;
-pub use passes::{NewPass, PassRow, PassUpdate, Stored};
+pub use passes::{NewPass, PassRow, PassUpdate, Stored, Unread};
 pub use pushes::{DuePush, PushResult};
 pub use registrations::{Listing, Registered};
 

@@ -42,6 +42,26 @@ pub struct PassRow {
     pub updated_at: i64,
 }
 
+/// A pass of which only the token's hash has been looked at: reading the rest takes time, and how long a refusal takes
+/// must not tell whether there is a pass.
+pub struct Unread {
+    /// How the token's hash was made.
+    pub token_algorithm: Algorithm,
+    /// The token's hash.
+    pub token_hash: String,
+    row: AnyRow,
+}
+
+impl Unread {
+    /// The whole pass.
+    ///
+    /// # Errors
+    /// When the row holds something that we never write.
+    pub fn read(&self) -> Result<PassRow, StorageError> {
+        pass_from(&self.row)
+    }
+}
+
 /// A pass to be made.
 pub struct NewPass {
     /// Its name.
@@ -116,14 +136,23 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn pass(&self, id: &PassId) -> Result<Option<PassRow>, StorageError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM wallet_passes WHERE pass_type = $1 AND serial = $2"
-        )))
-        .bind(&id.pass_type)
-        .bind(&id.serial)
-        .fetch_optional(self.database.pool())
-        .await?;
-        row.map(|row| pass_from(&row)).transpose()
+        self.unread(id).await?.map(|pass| pass.read()).transpose()
+    }
+
+    /// A pass, for somebody who has yet to show its token.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn unread(&self, id: &PassId) -> Result<Option<Unread>, StorageError> {
+        let text = format!("SELECT {COLUMNS} FROM wallet_passes WHERE pass_type = $1 AND serial = $2");
+        let row = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(&id.pass_type)
+            .bind(&id.serial)
+            .fetch_optional(self.database.pool())
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let (token_algorithm, token_hash) = (algorithm_of(&row)?, row.try_get("token_hash")?);
+        Ok(Some(Unread { token_algorithm, token_hash, row }))
     }
 
     /// Changes a pass while nobody else can: `decide` gets it as it is and says what becomes of it (`None`: leave it).
@@ -275,14 +304,13 @@ fn pass_from(row: &AnyRow) -> Result<PassRow, StorageError> {
     let corrupt = |what: &str| StorageError::Corrupt(format!("wallet_passes {} {}: {what}", id.pass_type, id.serial));
     let fields: String = row.try_get("fields")?;
     let user_info: Option<String> = row.try_get("user_info")?;
-    let algorithm: String = row.try_get("token_algorithm")?;
     Ok(PassRow {
         fields: serde_json::from_str(&fields).map_err(|_| corrupt("fields are no JSON object"))?,
         user_info: user_info
             .map(|text| serde_json::from_str(&text))
             .transpose()
             .map_err(|_| corrupt("user_info is no JSON"))?,
-        token_algorithm: Algorithm::from_name(&algorithm).ok_or_else(|| corrupt("an unknown token_algorithm"))?,
+        token_algorithm: algorithm_of(row)?,
         template: row.try_get("template")?,
         token_hash: row.try_get("token_hash")?,
         token_nonce: row.try_get("token_nonce")?,
@@ -294,4 +322,10 @@ fn pass_from(row: &AnyRow) -> Result<PassRow, StorageError> {
         updated_at: row.try_get("updated_at")?,
         id,
     })
+}
+
+fn algorithm_of(row: &AnyRow) -> Result<Algorithm, StorageError> {
+    let name: String = row.try_get("token_algorithm")?;
+    Algorithm::from_name(&name)
+        .ok_or_else(|| StorageError::Corrupt(format!("wallet_passes: token_algorithm {name} is not known")))
 }

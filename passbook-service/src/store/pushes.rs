@@ -123,6 +123,19 @@ impl Store {
         Ok(())
     }
 
+    /// Makes what waits for another attempt due now. A push that is under way may be sent twice then, with the same
+    /// idempotency key.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn hurry_pushes(&self, now_ms: i64) -> Result<(), StorageError> {
+        sqlx::query("UPDATE wallet_pushes SET due_at = $1 WHERE due_at > $1 AND attempts > 0")
+            .bind(now_ms)
+            .execute(self.database.pool())
+            .await?;
+        Ok(())
+    }
+
     /// How many pushes wait, for the metric.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Hands due pushes to the push-gateway, with retry; the gateway speaks to Apple.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -23,8 +23,14 @@ const CONCURRENCY: i64 = 16;
 const LEASE_MS: i64 = 60_000;
 /// How often due pushes are looked for without being told.
 const POLL: Duration = Duration::from_secs(1);
+/// How long requests under way may take after the shutdown began.
+const GRACE: Duration = Duration::from_secs(3);
+/// How often the gateway is asked whether it is there; ten times as often while it is not.
+const WATCH: Duration = Duration::from_secs(5);
+/// Codes of the push-gateway that speak of its configuration, not of the push.
+const CONFIGURATION: [&str; 3] = ["app_unknown", "no_app_configured", "environment_unavailable"];
 const FIRST_PAUSE_MS: i64 = 1_000;
-const LONGEST_PAUSE_MS: i64 = 300_000;
+const LONGEST_PAUSE_MS: i64 = 60_000;
 /// A request that the gateway calls wrong is given up after this many attempts: the cause may be its configuration.
 const WRONG_ATTEMPTS: i64 = 10;
 
@@ -49,12 +55,17 @@ pub struct Pusher {
     pub health: Dependency,
     /// Pushes have become due.
     pub wake: Arc<Notify>,
+    /// Why the gateway refuses us, if it does.
+    pub refusal: Arc<Mutex<Option<String>>>,
 }
 
 impl Pusher {
     /// Works until the shutdown begins.
     pub async fn run(self, shutdown: Shutdown) {
-        self.greet(&shutdown).await;
+        tokio::join!(self.watch(&shutdown), self.send_all(&shutdown));
+    }
+
+    async fn send_all(&self, shutdown: &Shutdown) {
         while !shutdown.is_down() {
             let now = self.clock.now_ms();
             match self.store.claim_pushes(now, now + LEASE_MS, CONCURRENCY).await {
@@ -64,7 +75,15 @@ impl Pusher {
                         let pusher = self.clone();
                         sending.spawn(async move { pusher.handle(push).await });
                     }
-                    while sending.join_next().await.is_some() {}
+                    let grace = async {
+                        shutdown.wait().await;
+                        tokio::time::sleep(GRACE).await;
+                    };
+                    tokio::select! {
+                        () = async { while sending.join_next().await.is_some() {} } => {}
+                        // What is cut off here is sent again, with the same key, once its lease has ended.
+                        () = grace => sending.shutdown().await,
+                    }
                     continue;
                 }
                 Ok(_) => {}
@@ -78,20 +97,37 @@ impl Pusher {
         }
     }
 
-    /// Waits until the gateway answers for the first time, so that readiness tells the truth from the start.
-    async fn greet(&self, shutdown: &Shutdown) {
-        let mut pause = Duration::from_millis(200);
+    /// Asks the gateway now and then whether it is there, so that readiness tells the truth, and has what waited for it
+    /// sent as soon as it is back.
+    async fn watch(&self, shutdown: &Shutdown) {
+        let mut was_there = true;
         loop {
-            match self.client.get(format!("{}/healthz", self.gateway_url)).send().await {
-                Ok(answer) if answer.status().is_success() => return self.health.ready(),
-                Ok(answer) => self.health.missing(format!("{} answered {}", self.gateway_url, answer.status())),
-                Err(error) => self.health.missing(format!("{} does not answer ({})", self.gateway_url, short(&error))),
+            let answer = self.client.get(format!("{}/healthz", self.gateway_url)).timeout(WATCH).send().await;
+            let problem = match answer {
+                Ok(answer) if answer.status().is_success() => None,
+                Ok(answer) => Some(format!("{} answered {}", self.gateway_url, answer.status())),
+                Err(error) => Some(format!("{} does not answer ({})", self.gateway_url, short(&error))),
+            };
+            match problem {
+                None if !was_there => match self.store.hurry_pushes(self.clock.now_ms()).await {
+                    Ok(()) => self.wake.notify_one(),
+                    Err(error) => tracing::debug!(%error, "pushes wait for their own time"),
+                },
+                _ => {}
             }
+            was_there = problem.is_none();
+            if let Ok(pending) = self.store.pending_pushes().await {
+                self.metrics.pushes_pending.set(pending);
+            }
+            match problem.or_else(|| self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()) {
+                None => self.health.ready(),
+                Some(problem) => self.health.missing(problem),
+            }
+            let pause = if was_there { WATCH } else { WATCH / 10 };
             tokio::select! {
                 () = shutdown.wait() => return,
                 () = tokio::time::sleep(pause) => {}
             }
-            pause = (pause * 2).min(Duration::from_secs(5));
         }
     }
 
@@ -150,7 +186,7 @@ impl Pusher {
         let retry_after =
             answer.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<i64>().ok());
         if status.is_success() {
-            self.health.ready();
+            self.note_refusal(None);
             return PushResult::Sent;
         }
         let text = answer.text().await.unwrap_or_default();
@@ -163,7 +199,16 @@ impl Pusher {
             // The key was used for this very push before.
             StatusCode::CONFLICT => PushResult::Sent,
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                self.later(push, retry_after, format!("{why}: keys.service must be the same in both services"))
+                let why = format!("{why}: the first of keys.service must be one of the push-gateway's");
+                self.note_refusal(Some(why.clone()));
+                self.later(push, retry_after, why)
+            }
+            // Its configuration lacks this pass type: somebody is going to mend that.
+            _ if CONFIGURATION.contains(&code.as_str()) => {
+                let why =
+                    format!("{why}: it needs an app with the name of the pass type, push.apps.\"{}\"", push.pass_type);
+                self.note_refusal(Some(why.clone()));
+                self.later(push, retry_after, why)
             }
             status
                 if status.is_client_error()
@@ -173,7 +218,12 @@ impl Pusher {
                 tracing::error!(pass_type = push.pass_type, "{why}; the push is given up");
                 PushResult::Dropped(why)
             }
-            _ => self.later(push, retry_after, why),
+            _ => {
+                if status.is_server_error() {
+                    self.note_refusal(Some(why.clone()));
+                }
+                self.later(push, retry_after, why)
+            }
         }
     }
 
@@ -181,11 +231,19 @@ impl Pusher {
         if push.attempts == 0 {
             tracing::warn!(pass_type = push.pass_type, "{why}; the push is tried again");
         }
-        self.health.missing(why.clone());
         let doublings = u32::try_from(push.attempts.clamp(0, 20)).unwrap_or(20);
         let pause = (FIRST_PAUSE_MS << doublings).min(LONGEST_PAUSE_MS);
         let pause = pause.max(retry_after_s.unwrap_or(0).clamp(0, 3600) * 1000);
         PushResult::Later(self.clock.now_ms() + pause, why)
+    }
+
+    /// The gateway is there but refuses us: readiness says so until it takes a push.
+    fn note_refusal(&self, why: Option<String>) {
+        match &why {
+            Some(why) => self.health.missing(why.clone()),
+            None => self.health.ready(),
+        }
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 }
 

@@ -6,6 +6,7 @@ use http::header::{HeaderValue, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
 use tidings_shared::auth::http::credential;
 use tidings_shared::http::ApiError;
+use tidings_shared::storage::StorageError;
 
 use super::{Service, unavailable};
 use crate::store::{PassId, PassRow};
@@ -52,15 +53,17 @@ pub(super) async fn authenticate(
         .or_else(|| credential(headers, "AndroidPass"))
         .filter(|token| token.len() <= LONGEST_TOKEN);
     let nobody = PassId { pass_type: String::new(), serial: String::new() };
-    // The database is asked in every case, so that time tells nothing either.
-    let pass = service.store.pass(id.unwrap_or(&nobody)).await.map_err(|error| {
+    let failed = |error: StorageError| {
         tracing::error!(%error, "a pass cannot be read");
         unavailable()
-    })?;
+    };
+    // The database is asked in every case, and nothing of the pass is read before its token fits: time tells nothing.
+    let pass = service.store.unread(id.unwrap_or(&nobody)).await.map_err(failed)?;
     let stored = pass.as_ref().map(|pass| (pass.token_algorithm, pass.token_hash.as_str()));
     let fits = token::fits(presented.unwrap_or_default(), stored);
     match (pass, presented) {
         (Some(pass), Some(presented)) if fits => {
+            let pass = pass.read().map_err(failed)?;
             if pass.token_algorithm != Algorithm::Sha384 {
                 uplift(service, &pass, presented).await;
             }

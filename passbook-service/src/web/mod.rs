@@ -106,7 +106,12 @@ pub fn router(door: Door, metrics: Metrics) -> Router {
 
 async fn count(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
-    let route = format!("{} {route}", request.method());
+    // Methods are the client's words: unknown ones must not become new time series.
+    let method = match request.method().as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PATCH" | "DELETE") => known.to_owned(),
+        _ => "OTHER".to_owned(),
+    };
+    let route = format!("{method} {route}");
     let response = next.run(request).await;
     metrics.request(&route, response.status().as_u16());
     response

@@ -1,6 +1,13 @@
 //! The passbook-service through its doors: HTTP on a free port, on SQLite and on PostgreSQL, with a push-gateway and
 //! phones that this file's modules play.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails; clippy's exception for tests leaves their helpers out"
+)]
+
 mod api;
 mod diagnose;
 mod list;
@@ -9,6 +16,7 @@ mod package;
 mod pass;
 mod pushes;
 mod registration;
+mod sequencer;
 mod start;
 mod support;
 mod tags;

@@ -24,7 +24,7 @@ fn unpack(package: &[u8], folder: &std::path::Path) -> Value {
 
 #[tokio::test]
 async fn the_package_is_verified_by_openssl_on_both_ways_out() {
-    let service = Running::on_sqlite(&[]).await;
+    let service = Running::on_sqlite(&[("wallet.public_url", "")]).await;
     let pass = service.create("card 1").await;
     service.patch("card%201", json!({"points": 42, "offer": "Free Café"})).await;
     let root = DevelopmentCertificates::paths(&service.data).root;

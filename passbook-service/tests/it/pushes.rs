@@ -2,6 +2,9 @@
 //! cannot be real.
 
 use serde_json::json;
+use tidings_passbook_service::store::{PassId, PassUpdate, Store};
+use tidings_shared::clock::Clock;
+use tidings_shared::storage::Database;
 
 use crate::support::{KEY, PASS_TYPE, Running, eventually, push_token};
 
@@ -46,8 +49,11 @@ async fn changes_within_the_interval_share_one_push() {
             service.patch("2", json!({"points": points})).await;
         }
         assert_eq!(service.gateway.pushed().len(), 1, "the interval is not over");
-        service.clock.advance(10_000);
-        service.gateway.wait_for(2).await;
+        eventually("the second push", async || {
+            service.clock.advance(1_000);
+            (service.gateway.pushed().len() == 2).then_some(())
+        })
+        .await;
         // A further device shows that nothing else was waiting before it.
         let three = service.create("3").await;
         service.register("b", &three, &push_token(2)).await;
@@ -70,15 +76,14 @@ async fn a_failing_gateway_is_tried_again_with_the_same_key_and_nothing_is_lost_
             (answer.status() == 503 && answer.text().await.unwrap().contains("push-gateway")).then_some(())
         })
         .await;
-        let (database, data, gateway, clock) =
-            (service.database.clone(), service.data.clone(), service.gateway.clone(), service.clock.clone());
-        service.stop().await;
-        gateway.answer(202);
-        // Past the pause before the next attempt, and past any lease.
-        clock.advance(120_000);
-        let _kept = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(&data).unwrap();
-        let again = Running::start_in(&data, &database, gateway, clock, &[]).await;
+        let (gateway, clock) = (service.gateway.clone(), service.clock.clone());
+        let again = service
+            .restart(&[], async move |_| {
+                gateway.answer(202);
+                // Past the pause before the next attempt, and past any lease.
+                clock.advance(120_000);
+            })
+            .await;
         let pushed = again.gateway.wait_for(2).await;
         assert!(pushed.windows(2).all(|pair| pair[0].idempotency_key == pair[1].idempotency_key), "{pushed:?}");
         again.stop().await;
@@ -101,7 +106,7 @@ async fn tokens_that_cannot_be_real_are_never_handed_on() {
         service.patch("1", json!({"points": 1})).await;
         eventually("all five to be settled", async || {
             let metrics = service.request(reqwest::Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
-            metrics.contains("tidings_wallet_pushes_total{outcome=\"Dropped\"} 4").then_some(())
+            metrics.contains("tidings_wallet_pushes_total{outcome=\"dropped\"} 4").then_some(())
         })
         .await;
         let pushed = service.gateway.wait_for(1).await;
@@ -128,4 +133,66 @@ async fn a_device_that_has_seen_the_change_is_not_pushed_for_it() {
         let pushed = service.gateway.wait_for(2).await;
         assert_eq!(pushed[1].token, push_token(2), "a push about nothing new would be spurious");
     }
+}
+
+#[tokio::test]
+async fn a_change_that_was_committed_before_a_crash_is_listed_and_pushed_after_it() {
+    for service in Running::on_each_database(&[]).await {
+        let pass = service.create("1").await;
+        service.register("a", &pass, &push_token(1)).await;
+        let tag = service.list("a", None).await.unwrap().tag;
+        let clock = service.clock.clone();
+        let again = service.restart(&[], async |url| commit_without_tag(url, &clock).await).await;
+        again.gateway.wait_for(1).await;
+        assert_eq!(again.list("a", Some(&tag)).await.unwrap().serials, ["1"]);
+        again.stop().await;
+    }
+}
+
+/// What a process leaves that dies between the commit of a change and its tag.
+async fn commit_without_tag(url: &str, clock: &Clock) {
+    let database = Database::connect(url, 2).await.unwrap();
+    let id = PassId { pass_type: PASS_TYPE.to_owned(), serial: "1".to_owned() };
+    let store = Store::new(database.clone());
+    let change = store.update_pass::<()>(&id, clock.now_ms(), |pass| {
+        Ok(Some(PassUpdate {
+            fields: pass.fields.clone(),
+            user_info: None,
+            basis: pass.basis.clone(),
+            fingerprint: "another".to_owned(),
+        }))
+    });
+    assert!(change.await.unwrap().unwrap().unwrap().change.is_some());
+    database.close().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_does_not_know_the_pass_type_is_said_and_the_push_is_kept() {
+    let service = Running::on_sqlite(&[]).await;
+    let pass = service.create("1").await;
+    service.register("a", &pass, &push_token(1)).await;
+    service.gateway.answer(422);
+    service.gateway.code("app_unknown");
+    service.patch("1", json!({"points": 1})).await;
+    eventually("readiness to name the missing app", async || {
+        let answer = service.request(reqwest::Method::GET, "/readyz").send().await.unwrap();
+        answer.text().await.unwrap().contains(PASS_TYPE).then_some(())
+    })
+    .await;
+    // The pause begins when the answer is stored, so the clock goes on until the next attempt is there.
+    let attempts = async |count: usize| {
+        eventually("further attempts", async || {
+            service.clock.advance(3_600_000);
+            (service.gateway.pushed().len() >= count).then_some(())
+        })
+        .await;
+    };
+    attempts(20).await;
+    service.gateway.answer(202);
+    attempts(service.gateway.pushed().len() + 1).await;
+    eventually("readiness to be back", async || {
+        let answer = service.request(reqwest::Method::GET, "/readyz").send().await.unwrap();
+        answer.status().is_success().then_some(())
+    })
+    .await;
 }

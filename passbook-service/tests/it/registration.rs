@@ -121,21 +121,8 @@ async fn the_push_token_belongs_to_the_device_every_registration_follows() {
 async fn a_pass_of_another_type_than_the_certificates_is_404_after_authentication() {
     for service in Running::on_each_database(&[]).await {
         let pass = service.create("1").await;
-        let (database, data) = (service.database.clone(), service.data.clone());
-        let gateway = service.gateway.clone();
-        let clock = service.clock.clone();
         // The certificate is replaced by one for another type.
-        let folder = tempfile::tempdir().unwrap();
-        service.stop().await;
-        let _ = data;
-        let other = Running::start_in(
-            folder.path(),
-            &database,
-            gateway,
-            clock,
-            &[("wallet.pass_type", "pass.dev.tidings.other")],
-        )
-        .await;
+        let other = service.restart(&[("wallet.pass_type", "pass.dev.tidings.other")], async |_| {}).await;
         assert_eq!(other.register("device", &pass, &push_token(1)).await, 404);
         assert_eq!(other.fetch(&pass, None).await.status(), 404);
         let request =

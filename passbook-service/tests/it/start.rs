@@ -57,8 +57,12 @@ async fn faults_of_the_configuration_and_the_certificate_are_named() {
     for part in ["wallet.public_url", "wallet.allow_http", "wallet.token_key", "wallet.signing.certificate"] {
         assert!(text.contains(part), "all at once: {text}");
     }
-    let text =
-        ask(vec![("wallet.signing.certificate", certificate.clone()), ("wallet.signing.key", key.clone())]).await;
+    let text = ask(vec![
+        ("wallet.signing.certificate", certificate.clone()),
+        ("wallet.signing.key", key.clone()),
+        ("wallet.public_url", String::new()),
+    ])
+    .await;
     assert!(text.contains("wallet.public_url: unset"), "{text}");
     let templates = data.join("templates");
     std::fs::create_dir_all(templates.join("broken")).unwrap();
@@ -114,7 +118,7 @@ async fn an_edited_template_is_a_change_that_is_listed_and_pushed() {
         let place = folder.path().join("templates").display().to_string();
         let gateway = Gateway::start().await;
         let clock = Clock::manual(NOW);
-        let address = [("wallet.templates", place.as_str()), ("wallet.public_url", "https://wallet.example.org")];
+        let address = [("wallet.templates", place.as_str())];
         let first = Running::start_in(folder.path(), &database, gateway.clone(), clock.clone(), &address).await;
         let body = json!({"template": "card", "serial": "1"});
         let made: Value =

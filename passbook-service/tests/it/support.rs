@@ -41,13 +41,14 @@ pub(crate) struct Gateway {
     pub(crate) url: String,
     pushed: Arc<Mutex<Vec<Pushed>>>,
     status: Arc<AtomicU16>,
+    code: Arc<Mutex<String>>,
 }
 
 impl Gateway {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let gateway = Self { url, pushed: Arc::default(), status: Arc::new(AtomicU16::new(202)) };
+        let gateway = Self { url, pushed: Arc::default(), status: Arc::new(AtomicU16::new(202)), code: Arc::default() };
         let router = Router::new()
             .route("/healthz", get(async || "ok"))
             .route("/v1/notifications", post(notify))
@@ -58,6 +59,10 @@ impl Gateway {
 
     pub(crate) fn answer(&self, status: u16) {
         self.status.store(status, Ordering::SeqCst);
+    }
+
+    pub(crate) fn code(&self, code: &str) {
+        code.clone_into(&mut self.code.lock().unwrap());
     }
 
     pub(crate) fn pushed(&self) -> Vec<Pushed> {
@@ -87,7 +92,9 @@ async fn notify(
         authorization: header("authorization"),
     });
     let status = StatusCode::from_u16(gateway.status.load(Ordering::SeqCst)).unwrap();
-    (status, Json(json!({"id": "1", "targets": []})))
+    let code = gateway.code.lock().unwrap().clone();
+    let answer = if status.is_success() { json!({"id": "1", "targets": []}) } else { json!({"error": {"code": code}}) };
+    (status, Json(answer))
 }
 
 /// Asks until there is an answer.
@@ -124,12 +131,15 @@ pub(crate) fn settings(data: &std::path::Path, database: &str, gateway: &str, ex
         ("keys.service", KEY),
         ("wallet.listen", "127.0.0.1:0"),
         ("wallet.database", database),
+        ("wallet.public_url", "https://wallet.example.org"),
         ("wallet.gateway.url", gateway),
         ("wallet.push.interval", "0s"),
         ("wallet.sequencer.interval", "20ms"),
     ];
     let mut loader = Loader::new(&[tidings_shared::config::SETTINGS, SETTINGS]);
-    for (key, value) in base.iter().chain(extra) {
+    // An empty text takes a setting of the base away.
+    let given = |key: &str| extra.iter().any(|(other, _)| *other == key);
+    for (key, value) in base.iter().filter(|(key, _)| !given(key)).chain(extra).filter(|(_, value)| !value.is_empty()) {
         loader = loader.flag("--set", key, *value);
     }
     loader.load().unwrap()
@@ -198,8 +208,24 @@ impl Running {
 
     /// Stops the service and waits for its end.
     pub(crate) async fn stop(self) {
+        let _stopped = self.end().await;
+    }
+
+    /// Stops the service, does something, and starts it again: the same database, data folder, gateway and clock.
+    pub(crate) async fn restart(self, extra: &[(&str, &str)], between: impl AsyncFnOnce(&str)) -> Self {
+        let (url, data, gateway, clock) =
+            (self.database.clone(), self.data.clone(), self.gateway.clone(), self.clock.clone());
+        let folder = self.end().await;
+        between(&url).await;
+        let mut again = Self::start_in(&data, &url, gateway, clock, extra).await;
+        again._folder = folder;
+        again
+    }
+
+    async fn end(self) -> Option<TempDir> {
         self.shutdown.begin();
         tokio::time::timeout(BOUND, self.server).await.unwrap().unwrap().unwrap();
+        self._folder
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -101,14 +101,20 @@ async fn a_device_registers_lists_and_leaves() {
         let anna = token("anna");
         let (status, device) = door.call("PUT", "/v1/devices/phone", &anna, Some(phone("ABCD"))).await;
         assert_eq!(status, 201, "{device}");
-        assert_eq!((&device["device"], &device["user"], &device["app"]), (&json!("phone"), &json!("anna"), &json!("default")));
+        assert_eq!(
+            (&device["device"], &device["user"], &device["app"]),
+            (&json!("phone"), &json!("anna"), &json!("default"))
+        );
         assert_eq!(device.get("token"), None);
         assert_eq!(door.call("PUT", "/v1/devices/phone", &anna, Some(phone("1234"))).await.0, 200);
         let (_, list) = door.call("GET", "/v1/devices", &anna, None).await;
         assert_eq!(list["devices"].as_array().unwrap().len(), 1);
         let (_, list) = door.call("GET", "/v1/devices", &token("ben"), None).await;
         assert_eq!(list["devices"], json!([]));
-        assert_eq!(door.refused("DELETE", "/v1/devices/phone", &token("ben"), None).await, (404, "device_unknown".to_owned()));
+        assert_eq!(
+            door.refused("DELETE", "/v1/devices/phone", &token("ben"), None).await,
+            (404, "device_unknown".to_owned())
+        );
         assert_eq!(door.call("DELETE", "/v1/devices/phone", &anna, None).await, (204, Value::Null));
     }
 }
@@ -155,14 +161,20 @@ async fn what_cannot_be_registered_is_refused_with_its_code() {
         assert_eq!(refused(json!({"client": ""})).await, "client_invalid");
         assert_eq!(refused(json!({"app": "other"})).await, "app_unknown");
         assert_eq!(refused(json!({"provider": "fcm"})).await, "app_unknown");
-        assert_eq!(refused(json!({"app": "pass.org.example", "environment": "sandbox"})).await, "environment_unavailable");
+        assert_eq!(
+            refused(json!({"app": "pass.org.example", "environment": "sandbox"})).await,
+            "environment_unavailable"
+        );
         assert_eq!(refused(json!({"client": "x".repeat(3000)})).await, "body_too_large");
         let name = format!("/v1/devices/{}", "x".repeat(200));
         assert_eq!(door.refused("PUT", &name, &anna, Some(phone("ABCD"))).await.1, "device_invalid");
         for name in ["a1", "b2", "c3"] {
             assert_eq!(door.call("PUT", &format!("/v1/devices/{name}"), &anna, Some(phone(name))).await.0, 201);
         }
-        assert_eq!(door.refused("PUT", "/v1/devices/d", &anna, Some(phone("d4"))).await, (409, "too_many_devices".to_owned()));
+        assert_eq!(
+            door.refused("PUT", "/v1/devices/d", &anna, Some(phone("d4"))).await,
+            (409, "too_many_devices".to_owned())
+        );
         let (_, body) = door.call("PUT", "/v1/devices/phone", &anna, Some(json!({"tokn": "x"}))).await;
         assert!(body["error"]["message"].as_str().unwrap().contains("tokn"), "{body}");
     }
@@ -189,7 +201,8 @@ async fn a_notification_reaches_every_device_of_a_user() {
         let names: Vec<_> = sent["targets"].as_array().unwrap().iter().map(|target| target["device"].clone()).collect();
         assert_eq!(names, ["phone", "tablet"]);
         assert_eq!(sent["targets"][0]["state"], "queued");
-        let (status, shown) = door.call("GET", &format!("/v1/notifications/{}", sent["id"].as_str().unwrap()), SERVICE, None).await;
+        let (status, shown) =
+            door.call("GET", &format!("/v1/notifications/{}", sent["id"].as_str().unwrap()), SERVICE, None).await;
         assert_eq!((status, &shown), (200, &sent));
         for to in [json!({"user": "anna", "device": "tablet"}), json!({"device": tablet["id"]})] {
             let (_, sent) = door.call("POST", "/v1/notifications", SERVICE, wake(to)).await;
@@ -241,7 +254,10 @@ async fn what_cannot_be_sent_is_refused_and_not_stored() {
         }
         assert_eq!(notifications(&database).await, Vec::<String>::new());
         assert_eq!(door.refused("POST", "/v1/notifications", &token("anna"), wake(to)).await.0, 401);
-        assert_eq!(door.refused("GET", "/v1/notifications/x", SERVICE, None).await, (404, "notification_unknown".to_owned()));
+        assert_eq!(
+            door.refused("GET", "/v1/notifications/x", SERVICE, None).await,
+            (404, "notification_unknown".to_owned())
+        );
         assert_eq!(door.refused("GET", "/v1/nothing", SERVICE, None).await, (404, "not_found".to_owned()));
         assert_eq!(door.refused("PATCH", "/v1/devices", SERVICE, None).await, (405, "method_not_allowed".to_owned()));
     }

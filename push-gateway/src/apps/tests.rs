@@ -34,7 +34,8 @@ fn p8() -> String {
 }
 
 fn config(apps: Vec<AppConfig>) -> Config {
-    let settings = tidings_shared::config::Loader::new(&[tidings_shared::config::SETTINGS, crate::SETTINGS]).load().unwrap();
+    let settings =
+        tidings_shared::config::Loader::new(&[tidings_shared::config::SETTINGS, crate::SETTINGS]).load().unwrap();
     Config { apps, ..Config::from_settings(&settings) }
 }
 
@@ -70,7 +71,8 @@ fn keys_and_certificates_make_lanes() {
         url: Some("https://127.0.0.1:8443".to_owned()),
         ..ApnsConfig::default()
     };
-    let apps = load(vec![apple("default", key(folder.file("k.p8", &p8()))), apple("pass.org.example", certificate)]).unwrap();
+    let apps =
+        load(vec![apple("default", key(folder.file("k.p8", &p8()))), apple("pass.org.example", certificate)]).unwrap();
     let serves = |app: &str| {
         use tidings_shared::push_api::Environment::{Production, Sandbox};
         let lane = apps.lane(Provider::Apns, app).unwrap();
@@ -91,12 +93,18 @@ fn every_fault_is_told_at_once_with_setting_file_and_remedy() {
         apple("b", ApnsConfig { topic: None, ..key(no_key) }),
         apple("c.d", key(folder.0.path().join("missing.p8"))),
         apple("e", ApnsConfig { key_id: None, ..key(folder.file("good.p8", &p8())) }),
-        AppConfig { name: "f".to_owned(), apns: None, fcm: Some(FcmConfig { project: Some("p".to_owned()), ..FcmConfig::default() }) },
+        AppConfig {
+            name: "f".to_owned(),
+            apns: None,
+            fcm: Some(FcmConfig { project: Some("p".to_owned()), ..FcmConfig::default() }),
+        },
     ])
     .unwrap_err();
     let lines: Vec<_> = faults.lines().collect();
     assert_eq!(lines.len(), 5, "{faults}");
-    assert!(lines[0].contains("push.apps.a.apns.key_file") && lines[0].contains("no.p8") && lines[0].contains("download"));
+    assert!(
+        lines[0].contains("push.apps.a.apns.key_file") && lines[0].contains("no.p8") && lines[0].contains("download")
+    );
     assert!(lines[1].contains("push.apps.b.apns.topic") && lines[1].contains("bundle id"));
     assert!(lines[2].contains("push.apps.\"c.d\".apns.key_file") && lines[2].contains("missing.p8"));
     assert!(lines[3].contains("push.apps.e.apns.key_id"));
@@ -107,7 +115,8 @@ fn every_fault_is_told_at_once_with_setting_file_and_remedy() {
 fn a_certificate_must_be_valid_and_of_the_topic() {
     let folder = Folder::new();
     let with = |file: PathBuf| {
-        let apns = ApnsConfig { topic: Some("org.example".to_owned()), certificate_file: Some(file), ..ApnsConfig::default() };
+        let apns =
+            ApnsConfig { topic: Some("org.example".to_owned()), certificate_file: Some(file), ..ApnsConfig::default() };
         load(vec![apple("a", apns)]).map(|_| ())
     };
     assert_eq!(with(folder.certificate("org.example", 2030)), Ok(()));
@@ -142,4 +151,14 @@ fn a_service_account_is_checked() {
     assert!(with("{}").contains("client_email"));
     let no_key = r#"{"client_email":"a@b","private_key":"x","token_uri":"https://t","project_id":"p"}"#;
     assert!(with(no_key).contains("`private_key` is not an RSA private key"));
+}
+
+#[test]
+fn a_pass_type_identifier_is_a_name_like_any_other() {
+    let loader = tidings_shared::config::Loader::new(&[tidings_shared::config::SETTINGS, crate::SETTINGS])
+        .flag("--set", "push.apps.\"pass.org.example\".apns.topic", "pass.org.example")
+        .flag("--set", "push.apps.default.fcm.project", "p");
+    let apps = Config::from_settings(&loader.load().unwrap()).apps;
+    let names: Vec<_> = apps.iter().map(|app| (app.name.as_str(), app.apns.is_some(), app.fcm.is_some())).collect();
+    assert_eq!(names, [("default", false, true), ("pass.org.example", true, false)]);
 }

@@ -11,7 +11,13 @@ fn tokens_that_cannot_be_real_are_refused() {
     let hex = "a1".repeat(32);
     assert_eq!(check_token(Provider::Apns, &hex), Ok(()));
     assert_eq!(check_token(Provider::Apns, &"a".repeat(256)), Ok(()));
-    for wrong in ["", "abcd", "not-hexadecimal-not-hexadecimal-not-hex", &"a".repeat(257), "3F2504E0-4F89-11D3-9A0C-0305E82C3301"] {
+    for wrong in [
+        "",
+        "abcd",
+        "not-hexadecimal-not-hexadecimal-not-hex",
+        &"a".repeat(257),
+        "3F2504E0-4F89-11D3-9A0C-0305E82C3301",
+    ] {
         assert!(check_token(Provider::Apns, wrong).is_err(), "{wrong}");
     }
     assert_eq!(check_token(Provider::Fcm, "dGVzdA:APA91b_-"), Ok(()));

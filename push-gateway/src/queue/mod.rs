@@ -13,10 +13,10 @@ use crate::devices::Registered;
 pub(crate) mod janitor;
 pub(crate) mod lane;
 mod recorder;
-#[cfg(test)]
-mod tests;
 mod settle;
 pub(crate) mod store;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use recorder::Recorder;
 pub(crate) use settle::RetryPolicy;

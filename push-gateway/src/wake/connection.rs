@@ -4,12 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Uri;
 use rumqttc::{
-    AckMode, AsyncClient, Broker, BrokerSessionResumePolicy, ConnectReturnCode, ConnectionError, EventLoop,
-    MqttOptions, TlsConfiguration, Transport,
+    AckMode, AsyncClient, Broker, ConnectReturnCode, ConnectionError, EventLoop, MqttOptions, TlsConfiguration,
+    Transport,
 };
 use rustls::ClientConfig;
+use tidings_shared::broker_address::{BrokerAddress, InvalidBroker};
+
+use super::blank_session::BlankSession;
 
 /// Events that may be unacknowledged at once.
 pub(super) const RECEIVE_MAXIMUM: u16 = 256;
@@ -19,33 +21,15 @@ const SESSION_EXPIRY_S: u32 = 7 * 86_400;
 /// How to reach the broker and log in as a handler.
 #[derive(Clone)]
 pub struct BrokerLogin {
-    address: Address,
+    address: BrokerAddress,
     tls: Option<Arc<ClientConfig>>,
     keys: Vec<String>,
     client_id: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Address {
-    host: String,
-    port: u16,
-    tls: bool,
-}
-
-/// A text that is no broker address.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is no broker address; it is mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")]
-pub struct InvalidBroker(String);
-
 impl fmt::Debug for BrokerLogin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BrokerLogin").field("address", &self.address).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
     }
 }
 
@@ -60,7 +44,7 @@ impl BrokerLogin {
         keys: Vec<String>,
         client_id: &str,
     ) -> Result<Self, InvalidBroker> {
-        Ok(Self { address: Address::parse(url)?, tls: tls.map(Arc::new), keys, client_id: client_id.to_owned() })
+        Ok(Self { address: BrokerAddress::parse(url)?, tls: tls.map(Arc::new), keys, client_id: client_id.to_owned() })
     }
 
     pub(super) fn connect(&self, key: usize) -> (AsyncClient, EventLoop) {
@@ -76,8 +60,7 @@ impl BrokerLogin {
         options
             .set_clean_start(false)
             .set_session_expiry_interval(Some(SESSION_EXPIRY_S))
-            // Only QoS 1 is received and nothing is published, so there is no state of ours to restore.
-            .set_broker_session_resume_policy(BrokerSessionResumePolicy::AllowBrokerOnly)
+            .set_session_store(BlankSession { expiry_s: SESSION_EXPIRY_S })
             .set_ack_mode(AckMode::Manual)
             .set_receive_maximum(Some(RECEIVE_MAXIMUM))
             .set_keep_alive(30)
@@ -112,37 +95,4 @@ pub(super) fn key_refused(error: &ConnectionError) -> bool {
         error,
         ConnectionError::ConnectionRefused(ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized)
     )
-}
-
-impl Address {
-    fn parse(url: &str) -> Result<Self, InvalidBroker> {
-        let invalid = || InvalidBroker(url.to_owned());
-        let uri: Uri = url.parse().map_err(|_| invalid())?;
-        let (tls, default_port) = match uri.scheme_str() {
-            Some("mqtt") => (false, 1883),
-            Some("mqtts") => (true, 8883),
-            _ => return Err(invalid()),
-        };
-        let plain = matches!(uri.path(), "" | "/") && uri.query().is_none();
-        let authority =
-            uri.authority().filter(|authority| plain && !authority.as_str().contains('@')).ok_or_else(invalid)?;
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { host, port: authority.port_u16().unwrap_or(default_port), tls })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_has_a_scheme_a_host_and_maybe_a_port() {
-        let parsed = |url: &str| Address::parse(url).map(|address| (address.host, address.port, address.tls));
-        assert_eq!(parsed("mqtt://127.0.0.1"), Ok(("127.0.0.1".to_owned(), 1883, false)));
-        assert_eq!(parsed("mqtts://broker.example"), Ok(("broker.example".to_owned(), 8883, true)));
-        assert_eq!(parsed("mqtt://[::1]:7"), Ok(("::1".to_owned(), 7, false)));
-        for wrong in ["", "broker", "http://broker", "mqtt://", "mqtt://u@h", "mqtt://h/x"] {
-            assert!(parsed(wrong).is_err(), "{wrong}");
-        }
-    }
 }

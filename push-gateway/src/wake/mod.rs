@@ -21,14 +21,15 @@ use crate::apps::Apps;
 use crate::ids::Ids;
 use crate::metrics::Metrics;
 
+mod blank_session;
 mod connection;
 pub(crate) mod store;
 
 #[cfg(test)]
 mod tests;
 
+pub use connection::BrokerLogin;
 use connection::RECEIVE_MAXIMUM;
-pub use connection::{BrokerLogin, InvalidBroker};
 
 /// The longest pause between attempts to reach the broker or the database.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);

@@ -8,6 +8,8 @@ use crate::apps::Apps;
 use crate::queue::lane::Lane;
 use crate::testing::{DAY, FakeProvider, START, devices_of, register, registration, user};
 
+mod session;
+
 fn waker(database: &Database, clock: &Clock) -> Waker {
     let lane = Lane::new(Provider::Apns, "default", Arc::new(FakeProvider::default()));
     Waker {
@@ -177,6 +179,7 @@ async fn a_wake_push_that_never_reached_the_phone_leaves_no_mark() {
         waker.sees_unacked("m1", START).await;
         crate::queue::store::upkeep::clean(&database, START + DAY, 7 * DAY).await.unwrap();
         assert_eq!(pushes(&database).await, [TargetState::Expired]);
+        clock.advance(DAY);
         waker.sees_unacked("m2", START + DAY).await;
         assert_eq!(pushes(&database).await, [TargetState::Expired, TargetState::Queued]);
     }
@@ -194,4 +197,88 @@ async fn what_is_not_understood_is_left_out_and_users_without_devices_cost_nothi
         waker.sees_return("1-phone", START).await;
         assert_eq!(pushes(&database).await, []);
     }
+}
+
+/// A step of a user's life, in the order in which the broker tells it.
+#[derive(Clone, Debug)]
+enum Step {
+    Unacked,
+    Returned(usize),
+    /// The broker tells an earlier event again.
+    Again(usize),
+}
+
+fn steps() -> impl proptest::strategy::Strategy<Value = Vec<Step>> {
+    use proptest::prelude::*;
+
+    let step = prop_oneof![
+        3 => Just(Step::Unacked),
+        2 => (0..2_usize).prop_map(Step::Returned),
+        3 => (0..20_usize).prop_map(Step::Again),
+    ];
+    prop::collection::vec(step, 1..25)
+}
+
+/// Whatever comes again and whoever returns: each sleep of each device has exactly one push.
+#[test]
+fn a_sleep_has_exactly_one_push() {
+    use proptest::test_runner::{Config, TestRunner};
+
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let database = runtime.block_on(databases()).remove(0);
+    let mut runner = TestRunner::new(Config { cases: 40, failure_persistence: None, ..Config::default() });
+    let owner = std::cell::Cell::new(0);
+    let outcome = runner.run(&steps(), |steps| {
+        owner.set(owner.get() + 1);
+        let owner = format!("user{}", owner.get());
+        let expected = runtime.block_on(live(&database, &owner, &steps));
+        let found = runtime.block_on(async {
+            let mut counts = Vec::new();
+            for device in devices_of(&database, &owner).await {
+                counts.push(crate::testing::pushes_to(&database, &device.id).await);
+            }
+            counts
+        });
+        proptest::prop_assert_eq!(found, expected);
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+/// Plays the steps and says how many pushes each of the two devices must have had.
+async fn live(database: &Database, owner: &str, steps: &[Step]) -> Vec<i64> {
+    let clock = Clock::manual(START);
+    let waker = waker(database, &clock);
+    for device in ["0", "1"] {
+        register(database, &registration(owner, device, &format!("{owner}{device}")), &clock).await;
+    }
+    let (mut asleep, mut pushes) = ([false; 2], vec![0; 2]);
+    let mut told: Vec<(&str, Vec<u8>, i64)> = Vec::new();
+    for (number, step) in steps.iter().enumerate() {
+        let at = START + i64::try_from(number).unwrap() * 10;
+        let event = match step {
+            Step::Unacked => {
+                for device in 0..2 {
+                    pushes[device] += i64::from(!asleep[device]);
+                    asleep[device] = true;
+                }
+                let message_id = MessageId::new(&format!("{owner}-{number}")).unwrap();
+                let event =
+                    UserUnacked { user: user(owner), message_id, stored_at_ms: at - 5, cursor: "1-1".to_owned() };
+                (EVENT_UNACKED, serde_json::to_vec(&event).unwrap(), at)
+            }
+            Step::Returned(device) => {
+                asleep[*device] = false;
+                let event = DeviceReturned { user: user(owner), client: format!("{owner}-{device}"), at_ms: at };
+                (EVENT_RETURNED, serde_json::to_vec(&event).unwrap(), at)
+            }
+            Step::Again(which) => match told.get(which % told.len().max(1)) {
+                Some(event) => event.clone(),
+                None => continue,
+            },
+        };
+        waker.handle(event.0, &event.1, Some(event.2)).await.unwrap();
+        told.push(event);
+    }
+    pushes
 }

@@ -41,10 +41,12 @@ pub fn require_service_key(headers: &HeaderMap, keys: &ServiceKeys) -> Result<()
 
 impl From<TokenError> for ApiError {
     fn from(error: TokenError) -> Self {
-        let status = match error {
-            TokenError::KeysUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::UNAUTHORIZED,
-        };
-        Self::new(status, error.code(), error.to_string())
+        match error {
+            // The pause between two fetches of the issuer's keys.
+            TokenError::KeysUnavailable => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), error.to_string()).retry_after(10)
+            }
+            _ => Self::new(StatusCode::UNAUTHORIZED, error.code(), error.to_string()),
+        }
     }
 }

@@ -131,6 +131,12 @@ impl Verifier {
         })))
     }
 
+    /// How far the issuer's clock and ours may differ, in ms: a token is good until its `exp` and this much more.
+    #[must_use]
+    pub fn leeway_ms(&self) -> i64 {
+        self.0.leeway_ms
+    }
+
     /// Verifies a token in its compact form.
     ///
     /// # Errors

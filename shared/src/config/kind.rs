@@ -78,7 +78,10 @@ impl Kind {
             Self::Texts | Self::Secrets => "a list of texts (in a variable: separated by commas)".to_owned(),
             Self::Path => "a path".to_owned(),
             Self::Address => "an address such as 127.0.0.1:1883 or [::]:8883".to_owned(),
-            Self::Url => format!("an address that begins with one of {}", SCHEMES.join(", ")),
+            Self::Url => {
+                "an address such as https://host:port, mqtt://host, postgres://user@host/name or sqlite://file"
+                    .to_owned()
+            }
             Self::Flag => "true or false".to_owned(),
             Self::Count { min, max } => format!("a whole number from {min} to {max}"),
             Self::Duration => "a time such as 500ms, 3s, 10m, 12h or 7d".to_owned(),

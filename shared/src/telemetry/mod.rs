@@ -4,6 +4,7 @@
 
 mod loggly;
 
+use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use tracing_subscriber::layer::SubscriberExt;
@@ -34,7 +35,11 @@ pub fn init(settings: &Settings, service: &'static str) -> anyhow::Result<Option
     let console = if settings.text("telemetry.format") == "json" {
         tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr).with_filter(console_filter).boxed()
     } else {
-        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(console_filter).boxed()
+        tracing_subscriber::fmt::layer()
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_writer(std::io::stderr)
+            .with_filter(console_filter)
+            .boxed()
     };
     let shipped = match &loggly {
         Some(loggly) => {

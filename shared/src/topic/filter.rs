@@ -56,6 +56,12 @@ pub fn split_shared(filter: &str) -> Option<SharedFilter<'_>> {
     valid_filter(parts.filter).then_some(parts)
 }
 
+/// The shared subscription of a group: `$share/GROUP/FILTER` (MQTT 5, section 4.8.2).
+#[must_use]
+pub fn shared_filter(group: &str, filter: &str) -> String {
+    format!("$share/{group}/{filter}")
+}
+
 /// Whether `filter` matches `topic`. A wildcard in the first level matches no topic that begins with `$`
 /// (MQTT 5, 4.7.2).
 #[must_use]

@@ -7,7 +7,7 @@ pub mod access;
 pub mod filter;
 pub mod names;
 
-pub use filter::{SharedFilter, covers, matches, split_shared, valid_filter, valid_topic};
+pub use filter::{SharedFilter, covers, matches, shared_filter, split_shared, valid_filter, valid_topic};
 
 use crate::identity::UserId;
 

@@ -143,9 +143,8 @@ impl TokenChecker {
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
         validation.validate_aud = false;
-        let claims = jsonwebtoken::decode::<TokenClaims>(token, &key.decoding, &validation)
-            .map_err(|_| invalid())?
-            .claims;
+        let claims =
+            jsonwebtoken::decode::<TokenClaims>(token, &key.decoding, &validation).map_err(|_| invalid())?.claims;
         if claims.iss != key.team_id {
             return Err(invalid());
         }
@@ -153,11 +152,7 @@ impl TokenChecker {
     }
 
     /// Decides who sends this push and of which topic it is.
-    pub(crate) fn authenticate(
-        &self,
-        headers: &HeaderMap,
-        connection: &ConnectionIdentity,
-    ) -> Result<Sender, Refusal> {
+    pub(crate) fn authenticate(&self, headers: &HeaderMap, connection: &ConnectionIdentity) -> Result<Sender, Refusal> {
         let topic = headers.get("apns-topic").and_then(|topic| topic.to_str().ok());
         if let Some(value) = headers.get(AUTHORIZATION) {
             return self.by_token(value.to_str().unwrap_or_default(), topic, connection);

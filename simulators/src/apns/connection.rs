@@ -130,8 +130,7 @@ where
     loop {
         if connection.going_away.load(Ordering::Acquire) && connection.unanswered.load(Ordering::Acquire) == 0 {
             h2.graceful_shutdown();
-            let patience =
-                if connection.left_out.load(Ordering::Acquire) { CLOSE_TIME_LEFT_OUT } else { CLOSE_TIME };
+            let patience = if connection.left_out.load(Ordering::Acquire) { CLOSE_TIME_LEFT_OUT } else { CLOSE_TIME };
             let closed = std::future::poll_fn(|cx| h2.poll_closed(cx));
             let _ = tokio::time::timeout(patience, closed).await;
             return Ok(());

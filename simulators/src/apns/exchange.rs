@@ -15,6 +15,9 @@ use super::request::{self, PushRequest};
 use super::{ApnsAction, ApnsSimulator, ConnectionCommand, ScriptedAnswer, lock};
 use crate::inbox::{Provider, Push};
 
+/// How much of a payload that is far too large is read before the answer.
+const MAX_UPLOAD: usize = 1024 * 1024;
+
 /// Answers one stream.
 pub(crate) async fn answer(
     simulator: ApnsSimulator,
@@ -120,31 +123,36 @@ async fn judge(
     parts: &http::request::Parts,
     body: RecvStream,
 ) -> Result<(PushRequest, Sender, serde_json::Value), Refusal> {
+    // All of it before any answer: some clients take an answer during their upload for a broken stream.
+    let payload = read_body(body).await;
     let token = request::path_token(&parts.method, &parts.uri)?;
     let sender = simulator.0.checker.authenticate(&parts.headers, &connection.identity)?;
     let request = request::check(token, &parts.headers)?;
-    let payload = read_body(body, request.max_payload).await?;
     let payload = request::check_payload(&payload, &request)?;
     check_token(simulator, connection, &request, &sender)?;
     Ok((request, sender, payload))
 }
 
-/// Reads the payload; one byte more than allowed is enough to refuse it.
-async fn read_body(mut body: RecvStream, limit: usize) -> Result<Bytes, Refusal> {
+/// Reads the payload, as much of it as is needed to see that it is too large. Only a senseless upload is not read to
+/// its end.
+async fn read_body(mut body: RecvStream) -> Bytes {
     let mut payload = BytesMut::new();
-    while let Some(chunk) = body.data().await {
-        // The client has given up or broken the protocol: the answer, if any, reaches nobody.
-        let chunk = chunk.map_err(|_| Refusal::new("PayloadEmpty"))?;
+    let mut received = 0;
+    // An error: the client has given up, and the answer, if any, reaches nobody.
+    while let Some(Ok(chunk)) = body.data().await {
         let _ = body.flow_control().release_capacity(chunk.len());
-        if payload.len() + chunk.len() > limit {
-            return Err(Refusal::new("PayloadTooLarge"));
+        if received == 0 && body.is_end_stream() {
+            return chunk;
         }
-        if payload.is_empty() && body.is_end_stream() {
-            return Ok(chunk);
+        received += chunk.len();
+        if payload.len() <= request::MAX_VOIP_PAYLOAD {
+            payload.extend_from_slice(&chunk);
         }
-        payload.extend_from_slice(&chunk);
+        if received > MAX_UPLOAD {
+            break;
+        }
     }
-    Ok(payload.freeze())
+    payload.freeze()
 }
 
 fn check_token(

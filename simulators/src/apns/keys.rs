@@ -48,8 +48,8 @@ pub(crate) struct Keys(RwLock<HashMap<String, std::sync::Arc<KnownKey>>>);
 
 impl Keys {
     pub(crate) fn add(&self, key: &ProviderKey) -> anyhow::Result<()> {
-        let public = public_pem(&key.pem)
-            .with_context(|| format!("the key {} is no P-256 key in PEM form", key.key_id))?;
+        let public =
+            public_pem(&key.pem).with_context(|| format!("the key {} is no P-256 key in PEM form", key.key_id))?;
         let decoding = DecodingKey::from_ec_pem(public.as_bytes())
             .map_err(|error| anyhow!("the key {} is no P-256 key in PEM form: {error}", key.key_id))?;
         let known = KnownKey {

@@ -50,10 +50,7 @@ impl Refusal {
 /// The status of a reason; 400 when the table does not have it.
 #[must_use]
 pub fn status_of(reason: &str) -> StatusCode {
-    REASONS
-        .iter()
-        .find(|(_, reasons)| reasons.contains(&reason))
-        .map_or(StatusCode::BAD_REQUEST, |(status, _)| *status)
+    REASONS.iter().find(|(_, reasons)| reasons.contains(&reason)).map_or(StatusCode::BAD_REQUEST, |(status, _)| *status)
 }
 
 /// Every reason that Apple documents.

@@ -146,7 +146,10 @@ pub(crate) fn base_topic(topic: &str) -> &str {
 
 fn suffix_of(topic: &str) -> &'static str {
     let suffixes = PUSH_TYPES.iter().map(|(_, suffix)| *suffix);
-    suffixes.filter(|suffix| !suffix.is_empty() && topic.ends_with(suffix)).max_by_key(|suffix| suffix.len()).unwrap_or("")
+    suffixes
+        .filter(|suffix| !suffix.is_empty() && topic.ends_with(suffix))
+        .max_by_key(|suffix| suffix.len())
+        .unwrap_or("")
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<Result<&'a str, ()>> {
@@ -160,7 +163,9 @@ fn is_topic(topic: &str) -> bool {
 }
 
 fn is_token(token: &str) -> bool {
-    TOKEN_LENGTH.contains(&token.len()) && token.len() % 2 == 0 && token.bytes().all(|byte| byte.is_ascii_hexdigit())
+    TOKEN_LENGTH.contains(&token.len())
+        && token.len().is_multiple_of(2)
+        && token.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The canonical form only: 8-4-4-4-12 hex digits.

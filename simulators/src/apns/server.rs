@@ -76,9 +76,10 @@ impl ApnsSimulator {
         if session.alpn_protocol() != Some(b"h2".as_slice()) {
             return tracing::debug!("a client of the APNs simulator does not speak HTTP/2");
         }
-        let certificate = session.peer_certificates().filter(|chain| !chain.is_empty()).map(|chain| {
-            certificate::check(chain, &self.0.roots, environment, self.0.clock.now_ms())
-        });
+        let certificate = session
+            .peer_certificates()
+            .filter(|chain| !chain.is_empty())
+            .map(|chain| certificate::check(chain, &self.0.roots, environment, self.0.clock.now_ms()));
         let number = self.0.opened.fetch_add(1, Ordering::Relaxed) + 1;
         let identity = ConnectionIdentity::new(certificate, environment);
         let (connection, commands) = Connection::new(number, identity, self.0.options.max_streams);

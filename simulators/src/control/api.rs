@@ -116,9 +116,16 @@ async fn pushes(
     let wait_ms = query.wait.as_deref().map_or(Ok(0), parse_ttl).map_err(|why| invalid(why.replace("ttl", "wait")))?;
     let wait = Duration::from_millis(wait_ms.clamp(0, MAX_WAIT_MS).unsigned_abs());
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, 10_000);
-    // Hex tokens are kept in lower case; those of FCM keep their case, so both spellings are looked for.
-    let token = query.token;
-    let pushes = simulators.inbox().wait(token.as_deref(), query.after, limit, wait).await;
+    // APNs' tokens are hex and kept in lower case; those of FCM keep their case.
+    let token = query.token.map(|token| {
+        let hex = token.len() >= 32 && token.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if hex { token.to_ascii_lowercase() } else { token }
+    });
+    let found = simulators.inbox().wait(token.as_deref(), query.after, limit, wait);
+    let pushes = tokio::select! {
+        pushes = found => pushes,
+        () = simulators.shutdown().wait() => Vec::new(),
+    };
     let last = pushes.last().map_or(query.after, |push| push.seq);
     Ok(Json(Pushes { pushes, last }))
 }

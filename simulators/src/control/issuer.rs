@@ -63,9 +63,8 @@ impl Issuer {
             }
             Err(error) => return Err(anyhow!(error).context(format!("cannot read {}", file.display()))),
         };
-        let damaged = || {
-            format!("{} is no private key; delete it and a new one is made at the next start", file.display())
-        };
+        let damaged =
+            || format!("{} is no private key; delete it and a new one is made at the next start", file.display());
         let key = EncodingKey::from_ec_pem(pem.as_bytes()).with_context(damaged)?;
         let mut jwk = Jwk::from_encoding_key(&key, Algorithm::ES256).with_context(damaged)?;
         let key_id = jwk.thumbprint(ThumbprintHash::SHA256).with_context(damaged)?;
@@ -144,7 +143,9 @@ pub fn parse_ttl(text: &str) -> Result<i64, String> {
     let ms = factor.and_then(|factor: i64| number.parse::<i64>().ok()?.checked_mul(factor));
     match ms {
         Some(ms) if ms <= MAX_TTL_MS => Ok(sign * ms),
-        _ => Err(format!("`ttl` is a whole number with ms, s, m, h or d, 3650d at most, for example \"1h\"; found \"{text}\"")),
+        _ => Err(format!(
+            "`ttl` is a whole number with ms, s, m, h or d, 3650d at most, for example \"1h\"; found \"{text}\""
+        )),
     }
 }
 

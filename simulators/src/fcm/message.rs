@@ -50,7 +50,12 @@ fn snake(name: &str) -> String {
 
 fn object<'a>(value: &'a Value, field: &str) -> Result<&'a Map<String, Value>, FcmError> {
     value.as_object().ok_or_else(|| {
-        FcmError::unparsable(field, &format!("Invalid value at '{field}' (type.googleapis.com/google.firebase.fcm.v1.Message): an object is expected"))
+        FcmError::unparsable(
+            field,
+            &format!(
+                "Invalid value at '{field}' (type.googleapis.com/google.firebase.fcm.v1.Message): an object is expected"
+            ),
+        )
     })
 }
 
@@ -116,7 +121,8 @@ fn target(message: &Map<String, Value>) -> Result<(&'static str, String), FcmErr
             return Err(FcmError::unparsable(&field, &format!("Invalid value at '{field}' (TYPE_STRING)")));
         };
         if found.is_some() {
-            let text = format!("Invalid value at 'message' (oneof), oneof field 'target' is already set. Cannot set '{kind}'");
+            let text =
+                format!("Invalid value at 'message' (oneof), oneof field 'target' is already set. Cannot set '{kind}'");
             return Err(FcmError::unparsable("message", &text));
         }
         found = Some((kind, text));
@@ -162,7 +168,10 @@ fn check_data(data: &Value, field: &str) -> Result<usize, FcmError> {
             || key.starts_with("google.")
             || key.starts_with("gcm.notification.");
         if reserved {
-            return Err(FcmError::invalid(&format!("{field}[{index}].key"), &format!("Invalid data payload key: {key}")));
+            return Err(FcmError::invalid(
+                &format!("{field}[{index}].key"),
+                &format!("Invalid data payload key: {key}"),
+            ));
         }
         size += key.len() + text.len();
     }
@@ -173,7 +182,12 @@ fn check_android(android: &Map<String, Value>) -> Result<usize, FcmError> {
     only(android, "message.android", &ANDROID_FIELDS)?;
     if let Some(ttl) = get(android, "ttl") {
         let at = "message.android.ttl";
-        let wrong = |why: &str| FcmError::unparsable(at, &format!("Invalid value at '{at}' (type.googleapis.com/google.protobuf.Duration), {why}"));
+        let wrong = |why: &str| {
+            FcmError::unparsable(
+                at,
+                &format!("Invalid value at '{at}' (type.googleapis.com/google.protobuf.Duration), {why}"),
+            )
+        };
         let Some(text) = ttl.as_str() else { return Err(wrong("a text is expected")) };
         match seconds(text) {
             None => return Err(wrong("Illegal duration format; duration must end with 's'")),
@@ -184,10 +198,13 @@ fn check_android(android: &Map<String, Value>) -> Result<usize, FcmError> {
         }
     }
     if let Some(priority) = get(android, "priority") {
-        let known = priority.as_str().is_some_and(|text| matches!(text.to_ascii_uppercase().as_str(), "HIGH" | "NORMAL"));
+        let known =
+            priority.as_str().is_some_and(|text| matches!(text.to_ascii_uppercase().as_str(), "HIGH" | "NORMAL"));
         if !known {
             let at = "message.android.priority";
-            let text = format!("Invalid value at '{at}' (type.googleapis.com/google.firebase.fcm.v1.AndroidConfig.AndroidMessagePriority), {priority}");
+            let text = format!(
+                "Invalid value at '{at}' (type.googleapis.com/google.firebase.fcm.v1.AndroidConfig.AndroidMessagePriority), {priority}"
+            );
             return Err(FcmError::unparsable(at, &text));
         }
     }
@@ -231,7 +248,8 @@ mod tests {
 
     fn refused(message: Value) -> String {
         let body = json!({ "message": message }).to_string();
-        check(body.as_bytes()).map_or_else(|error| error.body["error"]["message"].as_str().unwrap().to_owned(), |_| "ok".to_owned())
+        check(body.as_bytes())
+            .map_or_else(|error| error.body["error"]["message"].as_str().unwrap().to_owned(), |_| "ok".to_owned())
     }
 
     #[test]

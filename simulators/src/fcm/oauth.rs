@@ -58,7 +58,10 @@ impl ServiceAccount {
             project_id: project.to_owned(),
             private_key_id: uuid::Uuid::new_v4().simple().to_string(),
             private_key: pair.serialize_pem(),
-            client_email: format!("firebase-adminsdk-{}@{project}.iam.gserviceaccount.com", &number.simple().to_string()[..5]),
+            client_email: format!(
+                "firebase-adminsdk-{}@{project}.iam.gserviceaccount.com",
+                &number.simple().to_string()[..5]
+            ),
             client_id: format!("{:021}", number.as_u128() % 10_u128.pow(21)),
             auth_uri: "https://accounts.google.com/o/oauth2/auth".to_owned(),
             token_uri: token_uri.to_owned(),
@@ -167,7 +170,10 @@ impl FcmSimulator {
             .map_err(|_| bad_signature())?
             .claims;
         if claims.aud != account.token_uri && claims.aud != GOOGLE_AUDIENCE {
-            return Err(refuse("invalid_grant", format!("Invalid JWT: Failed audience check. The right audience is {}", account.token_uri)));
+            return Err(refuse(
+                "invalid_grant",
+                format!("Invalid JWT: Failed audience check. The right audience is {}", account.token_uri),
+            ));
         }
         let now_s = self.0.clock.now_s();
         let reasonable = claims.iat <= now_s + SKEW_S

@@ -92,8 +92,7 @@ fn incoming(packet: Incoming, timeline: &Timeline) {
         }
         Incoming::Publish(publish) => {
             let stamped = publish.properties.map(|properties| properties.user_properties).unwrap_or_default();
-            let property =
-                |name: &str| stamped.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+            let property = |name: &str| stamped.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
             timeline.add(Event::Received(Received {
                 topic: String::from_utf8_lossy(&publish.topic).into_owned(),
                 payload: publish.payload,

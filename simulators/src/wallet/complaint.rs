@@ -171,10 +171,9 @@ impl fmt::Display for Complaint {
                 "{place}: Server returned the pass data for serial number '{serial}' but did not provide a \
                  'last-modified' header."
             ),
-            Self::Unchanged(place, serial) => write!(
-                f,
-                "{place}: Server requested update to serial number '{serial}', but the pass was unchanged."
-            ),
+            Self::Unchanged(place, serial) => {
+                write!(f, "{place}: Server requested update to serial number '{serial}', but the pass was unchanged.")
+            }
             Self::SpuriousPush(place, tag, device) => write!(
                 f,
                 "{place}: Device received spurious push. Request for passesUpdatedSince '{}' returned no serial \

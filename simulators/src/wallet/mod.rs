@@ -8,6 +8,7 @@
 mod complaint;
 mod device;
 mod package;
+mod update;
 mod web;
 
 pub use complaint::{Complaint, Task};

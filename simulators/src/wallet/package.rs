@@ -110,8 +110,8 @@ fn unzip(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, PackageError> {
 
 /// Every file but the manifest and the signature is listed with its SHA-1, and nothing else is.
 fn check_manifest(manifest: &[u8], files: &BTreeMap<String, Vec<u8>>) -> Result<(), PackageError> {
-    let hashes: BTreeMap<String, String> =
-        serde_json::from_slice(manifest).map_err(|error| fault(format!("manifest.json is no map of texts: {error}")))?;
+    let hashes: BTreeMap<String, String> = serde_json::from_slice(manifest)
+        .map_err(|error| fault(format!("manifest.json is no map of texts: {error}")))?;
     let (listed, there): (BTreeSet<_>, BTreeSet<_>) = (hashes.keys().collect(), files.keys().collect());
     if let Some(name) = there.difference(&listed).next() {
         return Err(fault(format!("the manifest does not list {name}")));

@@ -141,7 +141,8 @@ impl WebService<'_> {
             StatusCode::OK => {}
             _ => return Err(unexpected(&response)),
         }
-        let last_modified = response.headers().get(LAST_MODIFIED).and_then(|date| date.to_str().ok()).map(str::to_owned);
+        let last_modified =
+            response.headers().get(LAST_MODIFIED).and_then(|date| date.to_str().ok()).map(str::to_owned);
         let body = response.bytes().await.map_err(|error| network(&error))?;
         let package = Package::open(&body).map_err(|error| TaskError::InvalidPass(error.to_string()))?;
         if package.pass_type != pass_type {

@@ -12,7 +12,8 @@ async fn a_push_is_accepted_and_reaches_the_inbox() {
     let mut apns = connect(&running).await;
     let bearer = format!("bearer {}", running.provider_token());
     let id = "123e4567-e89b-12d3-a456-42665544000a";
-    let headers = [("authorization", bearer.as_str()), ("apns-topic", TOPIC), ("apns-id", id), ("apns-push-type", "alert")];
+    let headers =
+        [("authorization", bearer.as_str()), ("apns-topic", TOPIC), ("apns-id", id), ("apns-push-type", "alert")];
     let answer = apns.push(TOKEN, &headers, br#"{"aps":{"alert":"hi"}}"#).await;
     assert_eq!((answer.status.as_u16(), answer.apns_id.as_str(), answer.body.as_str()), (200, id, ""));
 
@@ -87,7 +88,13 @@ async fn headers_paths_and_payloads_are_checked() {
     let sized = |padding: &[u8]| [b"{".as_slice(), padding, b"}"].concat();
     for (token, headers, payload, status, reason) in [
         (TOKEN, vec![auth], b"{}".to_vec(), 400, "MissingTopic"),
-        (TOKEN, vec![auth, topic, ("apns-priority", "10"), ("apns-push-type", "background")], b"{}".to_vec(), 400, "BadPriority"),
+        (
+            TOKEN,
+            vec![auth, topic, ("apns-priority", "10"), ("apns-push-type", "background")],
+            b"{}".to_vec(),
+            400,
+            "BadPriority",
+        ),
         ("", vec![auth, topic], b"{}".to_vec(), 400, "MissingDeviceToken"),
         ("xyz", vec![auth, topic], b"{}".to_vec(), 400, "BadDeviceToken"),
         ("aa/bb", vec![auth, topic], b"{}".to_vec(), 404, "BadPath"),
@@ -96,7 +103,13 @@ async fn headers_paths_and_payloads_are_checked() {
         (TOKEN, vec![auth, topic], sized(&full), 200, ""),
         (TOKEN, vec![auth, topic], [sized(&full), b" ".to_vec()].concat(), 413, "PayloadTooLarge"),
         (TOKEN, vec![auth, ("apns-topic", "com.example.app.voip"), ("apns-push-type", "voip")], sized(&voip), 200, ""),
-        (TOKEN, vec![auth, ("apns-topic", "com.example.app.voip"), ("apns-push-type", "voip")], [sized(&voip), b" ".to_vec()].concat(), 413, "PayloadTooLarge"),
+        (
+            TOKEN,
+            vec![auth, ("apns-topic", "com.example.app.voip"), ("apns-push-type", "voip")],
+            [sized(&voip), b" ".to_vec()].concat(),
+            413,
+            "PayloadTooLarge",
+        ),
     ] {
         let answer = apns.push(token, &headers, &payload).await;
         assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (status, reason), "{token} {headers:?}");
@@ -107,7 +120,8 @@ async fn headers_paths_and_payloads_are_checked() {
 
 #[tokio::test]
 async fn registered_tokens_behave_as_their_phone_says() {
-    let running = start(&[("simulators.apns.strict_tokens", "true"), ("simulators.apns.sandbox_listen", "127.0.0.1:0")]).await;
+    let running =
+        start(&[("simulators.apns.strict_tokens", "true"), ("simulators.apns.sandbox_listen", "127.0.0.1:0")]).await;
     let token = |token: &str| DeviceToken {
         token: token.to_owned(),
         topic: Some(TOPIC.to_owned()),
@@ -188,7 +202,7 @@ async fn client_certificates_are_checked() {
 }
 
 /// Writes ROOT.pem, and NAME.pem and NAME.key signed by it with this user id in the subject.
-fn make_certificates(folder: &std::path::Path, root: &str, name: &str, uid: &str) {
+pub(crate) fn make_certificates(folder: &std::path::Path, root: &str, name: &str, uid: &str) {
     use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
     let root_key = KeyPair::generate().unwrap();

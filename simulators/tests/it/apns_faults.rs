@@ -44,7 +44,11 @@ async fn the_stream_limit_changes_on_request() {
     running.simulators.apns().script().add(Rule::once(ApnsAction::StreamLimit(1)));
     assert_eq!(apns.push(TOKEN, &borrowed(&headers), b"{}").await.status, 200);
     apns.until_limit(1).await;
-    assert_eq!(apns.push(TOKEN, &borrowed(&headers), b"{}").await.status, 200, "a success does not lift a limit that was set");
+    assert_eq!(
+        apns.push(TOKEN, &borrowed(&headers), b"{}").await.status,
+        200,
+        "a success does not lift a limit that was set"
+    );
     assert_eq!(apns.send.current_max_send_streams(), 1);
 }
 
@@ -97,7 +101,7 @@ async fn goaway_carries_its_reason_and_answers_what_came_before() {
     running.simulators.apns().script().add(Rule::once(ApnsAction::Goaway(goaway)));
     let answer = apns.push(TOKEN, &borrowed(&headers), b"{}").await;
     assert_eq!(answer.status, 200);
-    // With NO_ERROR, h2's connection ends well; the next request shows the frame's content.
+    // NO_ERROR: the client's connection ends well once it has its answers.
     bounded(apns.ended).await.unwrap().unwrap();
     assert_eq!(running.simulators.inbox().list(None, 0, 10).len(), 2);
 }
@@ -139,6 +143,67 @@ async fn connections_can_be_cut_streams_reset_and_answers_withheld() {
     assert!(error.is_io(), "{error:?}");
     assert_eq!(running.simulators.inbox().list(None, 0, 10).len(), 3, "the cut one was delivered all the same");
     assert_eq!(running.simulators.apns().script().active(), []);
+}
+
+/// A client that keeps no rule: after it has acknowledged a limit of one stream it opens two.
+#[tokio::test]
+async fn a_client_that_ignores_the_stream_limit_is_refused() {
+    use std::sync::Arc;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let running = start(&[]).await;
+    let config = tidings_shared::tls::client_config(Some(&running.ca_file()), None, &[b"h2"]).unwrap();
+    let address = running.credentials().apns_url.strip_prefix("https://").unwrap();
+    let socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap();
+
+    let frame = |kind: u8, flags: u8, number: u8, payload: &[u8]| {
+        let length = u8::try_from(payload.len()).unwrap();
+        [&[0, 0, length, kind, flags, 0, 0, 0, number], payload].concat()
+    };
+    let path = format!("/3/device/{TOKEN}");
+    // :method POST, :scheme https, :path (RFC 7541, appendix A), and no end of the stream.
+    let headers = [&[0x83, 0x87, 0x04, u8::try_from(path.len()).unwrap()], path.as_bytes()].concat();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+    let mut acknowledged = false;
+    bounded(async {
+        loop {
+            let mut header = [0; 9];
+            stream.read_exact(&mut header).await.unwrap();
+            let length = usize::from(header[0]) << 16 | usize::from(header[1]) << 8 | usize::from(header[2]);
+            let mut payload = vec![0; length];
+            stream.read_exact(&mut payload).await.unwrap();
+            if header[3] == 4 && header[4] & 1 == 0 && !acknowledged {
+                acknowledged = true;
+                assert!(payload.ends_with(&[0, 3, 0, 0, 0, 1]), "the first SETTINGS allow one stream: {payload:?}");
+                let both = [frame(4, 1, 0, &[]), frame(1, 4, 1, &headers), frame(1, 4, 3, &headers)].concat();
+                stream.write_all(&both).await.unwrap();
+            }
+            // RST_STREAM of the second one: REFUSED_STREAM.
+            if header[3] == 3 {
+                assert_eq!((header[8], payload.as_slice()), (3, [0, 0, 0, 7].as_slice()));
+                break;
+            }
+        }
+    })
+    .await;
+    assert_eq!(running.simulators.apns().stats().over_limit, 1);
+}
+
+#[tokio::test]
+async fn a_connection_can_stall_as_a_whole() {
+    let running = start(&[]).await;
+    let headers = headers(&running);
+    let mut apns = connect(&running).await;
+    apns.push(TOKEN, &borrowed(&headers), b"{}").await;
+    running.simulators.apns().command(&ConnectionCommand::StallMs(300));
+    let asked = tokio::time::Instant::now();
+    assert_eq!(apns.push(TOKEN, &borrowed(&headers), b"{}").await.status, 200);
+    assert!(asked.elapsed() >= std::time::Duration::from_millis(200), "{:?}", asked.elapsed());
+    running.simulators.apns().command(&ConnectionCommand::Goaway("IdleTimeout".to_owned()));
+    bounded(apns.ended).await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -17,6 +17,9 @@ async fn pushes_are_listed_and_waited_for() {
     assert_eq!(listed["last"], 1);
     assert_eq!(listed["pushes"][0]["payload"], json!({"a": 1}));
     assert_eq!(listed["pushes"][0]["provider"], "apns");
+    let upper = format!("/pushes?token={}", TOKEN.to_uppercase());
+    let listed: Value = client.get(running.control(&upper)).send().await.unwrap().json().await.unwrap();
+    assert_eq!(listed["pushes"].as_array().unwrap().len(), 1);
     let nothing: Value = client.get(running.control("/pushes?after=1")).send().await.unwrap().json().await.unwrap();
     assert_eq!(nothing, json!({"pushes": [], "last": 1}));
 }

@@ -77,7 +77,10 @@ async fn a_message_is_accepted_and_reaches_the_inbox() {
 async fn assertions_are_checked() {
     let running = start(&[]).await;
     let account = running.credentials().fcm_account.clone();
-    let stranger = ServiceAccount { client_email: account.client_email.clone(), ..ServiceAccount::create("x", &account.token_uri).unwrap() };
+    let stranger = ServiceAccount {
+        client_email: account.client_email.clone(),
+        ..ServiceAccount::create("x", &account.token_uri).unwrap()
+    };
     let now_s = Clock::system().now_s();
     for (grant, assertion, error, words) in [
         ("password", assertion(&account, |_| {}), "unsupported_grant_type", "password"),
@@ -100,7 +103,11 @@ async fn senders_and_registrations_are_checked() {
     let fcm = running.simulators.fcm();
     fcm.register_token(RegistrationToken { token: "mine".to_owned(), project: None, gone: false });
     fcm.register_token(RegistrationToken { token: "gone".to_owned(), project: None, gone: true });
-    fcm.register_token(RegistrationToken { token: "theirs".to_owned(), project: Some("other".to_owned()), gone: false });
+    fcm.register_token(RegistrationToken {
+        token: "theirs".to_owned(),
+        project: Some("other".to_owned()),
+        gone: false,
+    });
     let access = access_token(&running).await;
     for (access, project, token, status, code) in [
         (access.as_str(), "tidings-dev", "mine", 200, ""),
@@ -113,7 +120,9 @@ async fn senders_and_registrations_are_checked() {
         let answer = send(&running, access, project, &json!({"message": {"token": token}})).await;
         assert_eq!(answer.status(), status, "{project} {token}");
         let body: Value = answer.json().await.unwrap();
-        let found = body["error"]["details"].as_array().and_then(|details| details.iter().find_map(|detail| detail["errorCode"].as_str()));
+        let found = body["error"]["details"]
+            .as_array()
+            .and_then(|details| details.iter().find_map(|detail| detail["errorCode"].as_str()));
         assert_eq!(found.unwrap_or_default(), code, "{body}");
     }
 }
@@ -153,8 +162,16 @@ async fn a_restart_keeps_the_service_account() {
     let file = running.credentials().fcm_account_file.clone();
     let account: ServiceAccount = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     assert_eq!(account, running.credentials().fcm_account);
-    let made: Value =
-        running.http().post(running.control("/fcm/service-accounts")).json(&json!({"project": "p2"})).send().await.unwrap().json().await.unwrap();
+    let made: Value = running
+        .http()
+        .post(running.control("/fcm/service-accounts"))
+        .json(&json!({"project": "p2"}))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(made["project_id"], "p2");
     assert_eq!(made["token_uri"], account.token_uri);
 }

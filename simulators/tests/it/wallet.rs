@@ -71,20 +71,62 @@ async fn a_pass_is_added_updated_and_removed() {
 #[tokio::test]
 async fn each_mistake_of_a_server_has_its_text() {
     for (fault, expected) in [
-        (Fault::GreaterOrEqual, "Web service error for TYPE (URL): Response to 'What changed?' request included 1 serial numbers but the lastUpdated tag (2) remained the same."),
-        (Fault::NeverNotModified, "Web service error for TYPE (URL): Server ignored the 'if-modified-since' header (Tue, 14 Nov 2023 22:13:21 GMT) and returned the full unchanged pass data for serial number 's1'."),
-        (Fault::NoOpListed, "Web service error for TYPE (URL): Server requested update to serial number 's1', but the pass was unchanged."),
-        (Fault::PushBeforeCommit, "Web service error for TYPE (URL): Device received spurious push. Request for passesUpdatedSince '2' returned no serial numbers. (Device = DEVICE)"),
-        (Fault::DateTags, "Web service error for TYPE (URL): Device received spurious push. Request for passesUpdatedSince '2' returned no serial numbers. (Device = DEVICE)"),
-        (Fault::NoLastModified, "Web service error for TYPE (URL): Server returned the pass data for serial number 's1' but did not provide a 'last-modified' header."),
-        (Fault::WrongSerial, "Get pass task (pass type TYPE, serial number s1, if-modified-since Tue, 14 Nov 2023 22:13:21 GMT; with web service url URL) encountered error: Requested serial number s1, received serial number somebody-else-s"),
-        (Fault::UnregisteredSerial, "Web service error for TYPE (URL): Update requested for unregistered serial number stranger"),
-        (Fault::ListIsNoJson, "Get serial #s task (for device DEVICE, pass type TYPE, last updated 2; with web service url URL) encountered error: Server response was malformed (Invalid JSON)"),
-        (Fault::TagIsNumber, "Get serial #s task (for device DEVICE, pass type TYPE, last updated 2; with web service url URL) encountered error: Server response was malformed (lastUpdated is not a string)"),
-        (Fault::NoTag, "Web service error for TYPE (URL): Response to 'What changed?' request included 1 serial numbers but omitted a lastUpdated tag."),
-        (Fault::CorruptPackage, "Get pass task (pass type TYPE, serial number s1, if-modified-since Tue, 14 Nov 2023 22:13:21 GMT; with web service url URL) encountered error: Received invalid pass data (the manifest does not list pass.json)"),
-        (Fault::PassUnauthorized, "Get pass task (pass type TYPE, serial number s1, if-modified-since Tue, 14 Nov 2023 22:13:21 GMT; with web service url URL) encountered error: Authentication failure"),
-        (Fault::ListFails, "Get serial #s task (for device DEVICE, pass type TYPE, last updated 2; with web service url URL) encountered error: Unexpected response code 504"),
+        (
+            Fault::GreaterOrEqual,
+            "Web service error for TYPE (URL): Response to 'What changed?' request included 1 serial numbers but the lastUpdated tag (2) remained the same.",
+        ),
+        (
+            Fault::NeverNotModified,
+            "Web service error for TYPE (URL): Server ignored the 'if-modified-since' header (Tue, 14 Nov 2023 22:13:21 GMT) and returned the full unchanged pass data for serial number 's1'.",
+        ),
+        (
+            Fault::NoOpListed,
+            "Web service error for TYPE (URL): Server requested update to serial number 's1', but the pass was unchanged.",
+        ),
+        (
+            Fault::PushBeforeCommit,
+            "Web service error for TYPE (URL): Device received spurious push. Request for passesUpdatedSince '2' returned no serial numbers. (Device = DEVICE)",
+        ),
+        (
+            Fault::DateTags,
+            "Web service error for TYPE (URL): Device received spurious push. Request for passesUpdatedSince '2' returned no serial numbers. (Device = DEVICE)",
+        ),
+        (
+            Fault::NoLastModified,
+            "Web service error for TYPE (URL): Server returned the pass data for serial number 's1' but did not provide a 'last-modified' header.",
+        ),
+        (
+            Fault::WrongSerial,
+            "Get pass task (pass type TYPE, serial number s1, if-modified-since Tue, 14 Nov 2023 22:13:21 GMT; with web service url URL) encountered error: Requested serial number s1, received serial number somebody-else-s",
+        ),
+        (
+            Fault::UnregisteredSerial,
+            "Web service error for TYPE (URL): Update requested for unregistered serial number stranger",
+        ),
+        (
+            Fault::ListIsNoJson,
+            "Get serial #s task (for device DEVICE, pass type TYPE, last updated 2; with web service url URL) encountered error: Server response was malformed (Invalid JSON)",
+        ),
+        (
+            Fault::TagIsNumber,
+            "Get serial #s task (for device DEVICE, pass type TYPE, last updated 2; with web service url URL) encountered error: Server response was malformed (lastUpdated is not a string)",
+        ),
+        (
+            Fault::NoTag,
+            "Web service error for TYPE (URL): Response to 'What changed?' request included 1 serial numbers but omitted a lastUpdated tag.",
+        ),
+        (
+            Fault::CorruptPackage,
+            "Get pass task (pass type TYPE, serial number s1, if-modified-since Tue, 14 Nov 2023 22:13:21 GMT; with web service url URL) encountered error: Received invalid pass data (the manifest does not list pass.json)",
+        ),
+        (
+            Fault::PassUnauthorized,
+            "Get pass task (pass type TYPE, serial number s1, if-modified-since Tue, 14 Nov 2023 22:13:21 GMT; with web service url URL) encountered error: Authentication failure",
+        ),
+        (
+            Fault::ListFails,
+            "Get serial #s task (for device DEVICE, pass type TYPE, last updated 2; with web service url URL) encountered error: Unexpected response code 504",
+        ),
     ] {
         let server = PassServer::start(Fault::None).await;
         let mut device = updated_device(&server).await;
@@ -97,10 +139,8 @@ async fn each_mistake_of_a_server_has_its_text() {
         }
         device.on_push(&push(device.push_token())).await;
         let lines: Vec<String> = device.log().map(str::to_owned).collect();
-        let expected = expected
-            .replace("TYPE", PASS_TYPE)
-            .replace("URL", server.url())
-            .replace("DEVICE", device.device());
+        let expected =
+            expected.replace("TYPE", PASS_TYPE).replace("URL", server.url()).replace("DEVICE", device.device());
         let expected = format!("[2012-12-12 21:48:14 +0000] {expected}");
         assert!(lines.contains(&expected), "{fault:?}:\nexpected {expected}\nfound    {lines:#?}");
         assert_eq!(device.send_log().await, 0);
@@ -223,7 +263,13 @@ fn packages_that_cannot_be_used_are_named() {
         (pass(&|pass| pass["formatVersion"] = json!(2)), "formatVersion"),
         (pass(&|pass| pass["coupon"] = json!({})), "exactly one pass style"),
         (pass(&|pass| pass["webServiceURL"] = json!("https://w")), "belong together"),
-        (pass(&|pass| { pass["webServiceURL"] = json!("https://w"); pass["authenticationToken"] = json!("short") }), "16 characters"),
+        (
+            pass(&|pass| {
+                pass["webServiceURL"] = json!("https://w");
+                pass["authenticationToken"] = json!("short")
+            }),
+            "16 characters",
+        ),
     ] {
         let error = Package::open(&package).unwrap_err().to_string();
         assert!(error.contains(words), "{words}: {error}");

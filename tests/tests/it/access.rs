@@ -7,6 +7,8 @@ use tidings_tests::tokens::claims_with;
 
 /// MQTT 5's reason code "Not authorized".
 const NOT_AUTHORIZED: u8 = 0x87;
+/// MQTT 5's reason code "Topic Filter invalid": a `+` that shares its level is no wildcard.
+const MALFORMED: u8 = 0x8f;
 /// MQTT 3.1.1's only refusal of a subscription.
 const FAILURE: u8 = 0x80;
 
@@ -36,7 +38,11 @@ fn foreign_filters_are_refused_on_subscribe() {
     for (version, refused) in [(Version::V5, NOT_AUTHORIZED), (Version::V3, FAILURE)] {
         let mut device = Connection::accepted(broker.mqtt, &broker.device(version, "42", "phone"));
         for filter in FOREIGN.iter().filter(|filter| !filter.starts_with("42_")) {
-            assert_eq!(device.subscribe(filter), refused, "{filter} over {version:?}");
+            let code = device.subscribe(filter);
+            assert!(
+                code == refused || code == MALFORMED && filter.contains("+_"),
+                "{filter} over {version:?}: {code:#04x}"
+            );
         }
         for own in ["42_contact_requested", "42/inbox", "42/#", "$share/group/42/inbox"] {
             assert!(device.subscribe(own) <= 2, "{own} over {version:?} is the user's own");
@@ -152,7 +158,10 @@ fn a_device_cannot_forge_who_sent_a_message() {
     let output = mosquitto::publish(&device, "request_contact", "hello", &forged);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let (_, message) = seen.message();
-    assert!(message.contains("user:42") && !message.contains("43") && !message.contains("other"), "{message}");
+    assert!(
+        message.contains("user:42") && !message.contains("user:43") && !message.contains("client:other"),
+        "{message}"
+    );
     for property in ["client:", "message-id:", "time:"] {
         assert!(message.contains(property), "handlers are told the {property} in {message}");
     }

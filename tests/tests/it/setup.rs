@@ -23,7 +23,7 @@ fn the_table_is_complete_and_its_three_lines_work_as_printed() {
     assert_eq!(lines.len(), 3, "three lines to try it:\n{table}");
 
     // The first line goes on in the background; what it prints is what the newcomer sees.
-    let listening = lines[0].trim_end_matches('&').trim().replace("mosquitto_sub", "exec mosquitto_sub -d");
+    let listening = lines[0].trim_end_matches('&').trim().replace("mosquitto_sub", "exec stdbuf -oL mosquitto_sub -d");
     let mut sub = Command::new("sh");
     sub.args(["-c", &listening]);
     let mut sub = Running::start("the first line", sub);

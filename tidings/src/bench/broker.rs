@@ -13,7 +13,10 @@ use crate::commands::say;
 /// # Errors
 /// When a broker cannot be started or a client fails.
 pub(crate) async fn run(load: &BrokerBench) -> anyhow::Result<()> {
-    anyhow::ensure!(load.devices > 0 && load.publishers > 0 && load.rate > 0, "devices, publishers and rate are at least 1");
+    anyhow::ensure!(
+        load.devices > 0 && load.publishers > 0 && load.rate > 0,
+        "devices, publishers and rate are at least 1"
+    );
     say(&format!(
         "{} devices with one inbox each, {} publishers, {}-byte payloads, QoS 1; {} s at {} publishes/s for the latencies, then {} s as fast as it goes\n",
         load.devices, load.publishers, load.payload, load.seconds, load.rate, load.seconds
@@ -38,7 +41,12 @@ fn table(rows: &[(&'static str, Figures)]) -> String {
         let _ = writeln!(
             text,
             "{name:<10} {:>12.0} {:>10.2} {:>10.2} {:>14.1} {:>14.1} {:>8}",
-            figures.throughput, figures.p50_ms, figures.p99_ms, figures.rss_idle_mib, figures.rss_after_mib, figures.lost
+            figures.throughput,
+            figures.p50_ms,
+            figures.p99_ms,
+            figures.rss_idle_mib,
+            figures.rss_after_mib,
+            figures.lost
         );
     }
     if let [(_, ours), (_, theirs)] = rows {

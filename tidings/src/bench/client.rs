@@ -60,7 +60,11 @@ pub(super) async fn subscribe(connection: &mut Connection, filter: &str) -> anyh
 /// # Errors
 /// When the connection ended.
 pub(super) async fn next(connection: &mut Connection) -> anyhow::Result<Packet> {
-    let (packet, _) = connection.next().await.context("the broker closed the connection")?.map_err(|error| anyhow::anyhow!("{error}"))?;
+    let (packet, _) = connection
+        .next()
+        .await
+        .context("the broker closed the connection")?
+        .map_err(|error| anyhow::anyhow!("{error}"))?;
     Ok(packet)
 }
 

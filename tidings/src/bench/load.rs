@@ -56,7 +56,8 @@ pub(super) async fn run(peer: &Peer, load: &BrokerBench) -> anyhow::Result<Figur
     });
     let mut devices = JoinSet::new();
     for device in 0..load.devices {
-        let mut connection = client::connect(peer.address, &format!("device-{device}"), peer.device_login(device)).await?;
+        let mut connection =
+            client::connect(peer.address, &format!("device-{device}"), peer.device_login(device)).await?;
         client::subscribe(&mut connection, &format!("{}_inbox", user(device))).await?;
         devices.spawn(receive(connection, received.clone()));
     }
@@ -114,7 +115,8 @@ async fn receive(mut connection: Connection, received: Arc<Received>) -> anyhow:
 async fn publish_all(peer: &Peer, load: &BrokerBench, received: &Received, rate: Option<u32>) -> anyhow::Result<u64> {
     let mut publishers = JoinSet::new();
     for publisher in 0..load.publishers {
-        let connection = client::connect(peer.address, &format!("publisher-{publisher}"), peer.publisher_login()).await?;
+        let connection =
+            client::connect(peer.address, &format!("publisher-{publisher}"), peer.publisher_login()).await?;
         let work = Work {
             start: received.start,
             end: Instant::now() + Duration::from_secs(load.seconds),

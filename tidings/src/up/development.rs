@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use rand::Rng;
+use rand::RngExt;
 use tidings_shared::clock::Clock;
 use tidings_shared::config::Settings;
 use tidings_shared::identity::UserId;
@@ -44,7 +44,7 @@ pub(crate) fn mint(settings: &Settings, user: &UserId, ttl: &str, clock: &Clock)
         !has_own_issuer(settings),
         "the configuration names an issuer of its own (auth.jwks_url, auth.jwks_file or auth.public_key_file); ask that one for a token"
     );
-    let config = tidings_simulators::Config::from_settings(settings)?;
+    let config = tidings_simulators::Config::from_settings(settings);
     let url = config.control_url.clone().unwrap_or_else(|| format!("http://{}", reach(config.control_listen)));
     let issuer = Issuer::load_or_create(&config.folder.join("issuer"), &url, clock.clone())?;
     token(&issuer, user, ttl)

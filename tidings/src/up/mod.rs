@@ -4,7 +4,7 @@ pub(crate) mod development;
 mod ready;
 pub(crate) mod settings;
 mod table;
-mod wiring;
+pub(crate) mod wiring;
 
 use std::path::PathBuf;
 
@@ -19,6 +19,8 @@ use crate::cli::{Common, UpArgs};
 use crate::commands::say;
 use crate::services::{Together, bind_all};
 use settings::Defaults;
+
+const PORTS_HINT: &str = "not everything can be started (`--port-offset 1000` moves every port)";
 
 /// Everything, running in this process.
 pub(crate) struct Up {
@@ -40,9 +42,11 @@ impl Up {
     pub(crate) async fn start(common: &Common, args: &UpArgs, quiet: bool, shutdown: Shutdown) -> anyhow::Result<Self> {
         let clock = Clock::system();
         let mut defaults = Defaults::default();
-        defaults.set("telemetry.level", if quiet { "error" } else { "warn" });
+        // That passes are signed with a development certificate is what the table says already.
+        defaults.set("telemetry.level", if quiet { "error" } else { "warn,tidings_passbook_service::run=error" });
         let ephemeral = if args.ephemeral {
-            let folder = tempfile::Builder::new().prefix("tidings-").tempdir().context("no temporary folder can be made")?;
+            let folder =
+                tempfile::Builder::new().prefix("tidings-").tempdir().context("no temporary folder can be made")?;
             defaults.set("data", folder.path().display());
             Some(folder)
         } else {
@@ -55,14 +59,14 @@ impl Up {
         wiring::before_simulators(&first, &mut defaults, &clock)?;
         let second = settings::load(common, args, &defaults)?;
 
-        let config = tidings_simulators::Config::from_settings(&second)?;
-        let listeners = tidings_simulators::Listeners::bind(&config).await?;
+        let config = tidings_simulators::Config::from_settings(&second);
+        let listeners = tidings_simulators::Listeners::bind(&config).await.context(PORTS_HINT)?;
         let simulators = Simulators::new(&config, &listeners, &clock, shutdown.clone())?;
         wiring::after_simulators(&second, &simulators, &mut defaults)?;
         let settings = settings::load(common, args, &defaults)?;
 
         let mut together = Together::new(shutdown.clone());
-        let bound = bind_all(&settings).await?;
+        let bound = bind_all(&settings).await.context(PORTS_HINT)?;
         together.start_task("the simulators", simulators.clone().serve(listeners));
         for service in bound {
             together.start(service, &clock);
@@ -127,7 +131,8 @@ pub(crate) async fn run(common: &Common, args: &UpArgs) -> anyhow::Result<()> {
 
 /// Makes the folder and proves that it can be written.
 fn prepare_data_folder(folder: &PathBuf) -> anyhow::Result<()> {
-    let remedy = "choose another with --data DIR, keep nothing with --ephemeral, or give this user the right to write there";
+    let remedy =
+        "choose another with --data DIR, keep nothing with --ephemeral, or give this user the right to write there";
     std::fs::create_dir_all(folder)
         .with_context(|| format!("the data folder {} cannot be made; {remedy}", folder.display()))?;
     let probe = tempfile::Builder::new().prefix(".probe-").tempfile_in(folder);

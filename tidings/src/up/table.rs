@@ -25,7 +25,10 @@ pub(super) fn table(up: &Up) -> anyhow::Result<String> {
     let address = |setting: &str| reach(settings.address(setting));
     let mut rows = vec![
         ("MQTT", address("broker.mqtt.listen").to_string()),
-        ("MQTT over TLS", format!("{}  (trust {})", address("broker.mqtt_tls.listen"), data.join("ca/ca.pem").display())),
+        (
+            "MQTT over TLS",
+            format!("{}  (trust {})", address("broker.mqtt_tls.listen"), data.join("ca/ca.pem").display()),
+        ),
         ("MQTT over WebSocket", format!("ws://{}/mqtt", address("broker.http.listen"))),
         ("broker HTTP", format!("http://{}/v1/messages", address("broker.http.listen"))),
         ("push-gateway", format!("http://{}/v1/notifications", address("push.listen"))),

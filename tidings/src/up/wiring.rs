@@ -59,7 +59,11 @@ pub(super) fn before_simulators(settings: &Settings, defaults: &mut Defaults, cl
 ///
 /// # Errors
 /// When the simulators' key cannot be handed over.
-pub(super) fn after_simulators(settings: &Settings, simulators: &Simulators, defaults: &mut Defaults) -> anyhow::Result<()> {
+pub(super) fn after_simulators(
+    settings: &Settings,
+    simulators: &Simulators,
+    defaults: &mut Defaults,
+) -> anyhow::Result<()> {
     let credentials = simulators.credentials();
     if !has_own_issuer(settings) {
         defaults.set("auth.jwks_url", &credentials.jwks_url);
@@ -106,7 +110,8 @@ pub(crate) fn reach(listen: SocketAddr) -> SocketAddr {
 }
 
 fn development_passes(settings: &Settings) -> bool {
-    settings.optional_path("wallet.signing.certificate").is_none() && settings.optional_path("wallet.signing.p12").is_none()
+    settings.optional_path("wallet.signing.certificate").is_none()
+        && settings.optional_path("wallet.signing.p12").is_none()
 }
 
 fn pass_certificates(settings: &Settings, data: &Path, clock: &Clock) -> anyhow::Result<DevelopmentCertificates> {

@@ -42,6 +42,19 @@ impl Fault {
         Self { code: 0x95, what }
     }
 
+    /// The name of the code, for logs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self.code {
+            0x81 => "malformed_packet",
+            0x85 => "client_id",
+            0x90 => "topic_name",
+            0x94 => "topic_alias",
+            0x95 => "packet_too_large",
+            _ => "protocol_error",
+        }
+    }
+
     /// The code for DISCONNECT (§3.14.2.1).
     pub fn disconnect_reason(self) -> DisconnectReasonCode {
         DisconnectReasonCode::try_from(self.code).unwrap_or(DisconnectReasonCode::ProtocolError)

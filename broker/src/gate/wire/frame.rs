@@ -29,11 +29,6 @@ impl Frame {
     pub(super) fn body_mut(&mut self) -> &mut [u8] {
         self.bytes.get_mut(self.header..).unwrap_or_default()
     }
-
-    /// The length of the whole packet in bytes.
-    pub fn len(&self) -> usize {
-        self.bytes.len()
-    }
 }
 
 /// Takes the next whole packet from the front of `inbound`; `None` when more bytes are needed.
@@ -41,11 +36,7 @@ impl Frame {
 /// `limit` is the largest packet, fixed header included; a larger one is refused from its header, before its body is
 /// collected. `version` is `None` until CONNECT has said it; then only CONNECT is let through.
 /// When nothing is left in `inbound` it holds no memory afterwards.
-pub fn next_frame(
-    inbound: &mut BytesMut,
-    limit: usize,
-    version: Option<Version>,
-) -> Result<Option<Frame>, Fault> {
+pub fn next_frame(inbound: &mut BytesMut, limit: usize, version: Option<Version>) -> Result<Option<Frame>, Fault> {
     let Some(&first) = inbound.first() else {
         return Ok(None);
     };
@@ -59,9 +50,7 @@ pub fn next_frame(
     };
     let length = header + body;
     if length > limit {
-        return Err(Fault::too_large(
-            "the packet is larger than this server accepts",
-        ));
+        return Err(Fault::too_large("the packet is larger than this server accepts"));
     }
     if inbound.len() < length {
         return Ok(None);
@@ -84,6 +73,13 @@ pub fn next_frame(
     Ok(Some(Frame { bytes, header }))
 }
 
+/// The version of a CONNECT that has not arrived in full, so that its refusal can be told; `None` when it has not said.
+pub fn peek_connect_version(inbound: &[u8]) -> Option<Version> {
+    let first = *inbound.first()?;
+    let (header, _) = remaining_length(inbound.get(1..)?).ok()??;
+    super::connect_version(inbound.get(header..)?).ok().filter(|_| super::opens_connect(first))
+}
+
 /// Adds received bytes to `inbound`, with room so that decoding does not allocate again.
 pub fn append(inbound: &mut BytesMut, received: &[u8]) {
     inbound.reserve(received.len() + SPARE);
@@ -97,17 +93,13 @@ fn remaining_length(bytes: &[u8]) -> Result<Option<(usize, usize)>, Fault> {
         value |= usize::from(byte & 0x7F) << (7 * place);
         if byte & 0x80 == 0 {
             if *byte == 0 && place > 0 {
-                return Err(Fault::malformed(
-                    "the remaining length is longer than it needs to be",
-                ));
+                return Err(Fault::malformed("the remaining length is longer than it needs to be"));
             }
             return Ok(Some((place + 2, value)));
         }
     }
     if bytes.len() >= 4 {
-        return Err(Fault::malformed(
-            "the remaining length is longer than four bytes",
-        ));
+        return Err(Fault::malformed("the remaining length is longer than four bytes"));
     }
     Ok(None)
 }

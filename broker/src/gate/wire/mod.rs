@@ -1,9 +1,9 @@
 //! Bytes to packets and back, for MQTT 3.1, 3.1.1 and 5.
 //!
-//! `rmqtt-codec` is the codec; it stands behind two rooms that make it strict and bounded. [`frame`] cuts the byte stream
-//! into whole packets under a size limit, without reserving memory for what has not arrived. [`strict`] checks the rules
+//! `rmqtt-codec` is the codec; it stands behind two rooms that make it strict and bounded. `frame` cuts the byte stream
+//! into whole packets under a size limit, without reserving memory for what has not arrived. `strict` checks the rules
 //! of the specification that the codec does not. Everything above the wire speaks the vocabulary of MQTT 5
-//! ([`v5::Packet`]); [`translate`] turns the two older versions into it and back.
+//! ([`v5::Packet`]); `translate` turns the two older versions into it and back.
 
 mod fault;
 mod frame;
@@ -19,7 +19,7 @@ use rmqtt_codec::{v3, v5};
 use tokio_util::codec::{Decoder, Encoder};
 
 pub use fault::Fault;
-pub use frame::{Frame, append, next_frame};
+pub use frame::{Frame, append, next_frame, peek_connect_version};
 pub use translate::connect_return_code;
 
 /// The versions of MQTT that the gate speaks.
@@ -176,35 +176,20 @@ pub fn encode(packet: v5::Packet, dialect: Dialect, out: &mut BytesMut) -> Encod
 
 fn encode_v5(packet: v5::Packet, dialect: Dialect, out: &mut BytesMut) -> Encoded {
     let start = out.len();
-    let limit = if dialect.maximum_packet == 0 {
-        usize::MAX
-    } else {
-        dialect.maximum_packet as usize
-    };
+    let limit = if dialect.maximum_packet == 0 { usize::MAX } else { dialect.maximum_packet as usize };
     // The codec's own limit is not used: it subtracts without looking and ends in a panic for small limits.
     let mut write = |packet| {
         out.truncate(start);
         matches!(v5::Codec::default().encode(packet, out), Ok(()) if out.len() - start <= limit)
     };
     if matches!(packet, v5::Packet::Publish(_)) {
-        return if write(packet) {
-            Encoded::Written
-        } else {
-            Encoded::Skipped
-        };
+        return if write(packet) { Encoded::Written } else { Encoded::Skipped };
     }
     let mut bare = packet.clone();
     strip(&mut bare);
-    let always_whole = matches!(
-        packet,
-        v5::Packet::ConnectAck(_) | v5::Packet::Disconnect(_)
-    );
+    let always_whole = matches!(packet, v5::Packet::ConnectAck(_) | v5::Packet::Disconnect(_));
     let wanted = dialect.problem_information || always_whole;
-    if (wanted && write(packet)) || write(bare) {
-        Encoded::Written
-    } else {
-        Encoded::Close
-    }
+    if (wanted && write(packet)) || write(bare) { Encoded::Written } else { Encoded::Close }
 }
 
 /// An acknowledgement that says success and nothing else: four bytes in every version (MQTT 5 §3.4.2.1).
@@ -221,33 +206,24 @@ fn plain_acknowledgement(packet: &v5::Packet) -> Option<[u8; 4]> {
 }
 
 fn is_plain(ack: &v5::PublishAck) -> bool {
-    ack.reason_code == v5::PublishAckReason::Success
-        && ack.reason_string.is_none()
-        && ack.properties.is_empty()
+    ack.reason_code == v5::PublishAckReason::Success && ack.reason_string.is_none() && ack.properties.is_empty()
 }
 
 fn is_plain2(ack: &v5::PublishAck2) -> bool {
-    ack.reason_code == v5::PublishAck2Reason::Success
-        && ack.reason_string.is_none()
-        && ack.properties.is_empty()
+    ack.reason_code == v5::PublishAck2Reason::Success && ack.reason_string.is_none() && ack.properties.is_empty()
 }
 
 /// Removes the reason string and the user properties.
 fn strip(packet: &mut v5::Packet) {
     let (reason, properties) = match packet {
         v5::Packet::ConnectAck(ack) => (&mut ack.reason_string, &mut ack.user_properties),
-        v5::Packet::PublishAck(ack) | v5::Packet::PublishReceived(ack) => {
-            (&mut ack.reason_string, &mut ack.properties)
-        }
+        v5::Packet::PublishAck(ack) | v5::Packet::PublishReceived(ack) => (&mut ack.reason_string, &mut ack.properties),
         v5::Packet::PublishRelease(ack) | v5::Packet::PublishComplete(ack) => {
             (&mut ack.reason_string, &mut ack.properties)
         }
         v5::Packet::SubscribeAck(ack) => (&mut ack.reason_string, &mut ack.properties),
         v5::Packet::UnsubscribeAck(ack) => (&mut ack.reason_string, &mut ack.properties),
-        v5::Packet::Disconnect(disconnect) => (
-            &mut disconnect.reason_string,
-            &mut disconnect.user_properties,
-        ),
+        v5::Packet::Disconnect(disconnect) => (&mut disconnect.reason_string, &mut disconnect.user_properties),
         v5::Packet::Auth(auth) => (&mut auth.reason_string, &mut auth.user_properties),
         _ => return,
     };

@@ -44,9 +44,7 @@ enum Kind {
 
 /// The rule for one property identifier: its data type and where a client may send it.
 fn rule(identifier: u32) -> Option<(Kind, &'static [Place])> {
-    use Place::{
-        Acknowledgement, Auth, Connect, Disconnect, Publish, Subscribe, Unsubscribe, Will,
-    };
+    use Place::{Acknowledgement, Auth, Connect, Disconnect, Publish, Subscribe, Unsubscribe, Will};
     const MESSAGE: &[Place] = &[Publish, Will];
     Some(match identifier {
         0x01 => (Kind::Flag, MESSAGE),
@@ -63,19 +61,7 @@ fn rule(identifier: u32) -> Option<(Kind, &'static [Place])> {
         0x1F => (Kind::Text, &[Acknowledgement, Disconnect, Auth]),
         0x21 | 0x22 => (Kind::TwoBytes, &[Connect]),
         0x23 => (Kind::TwoBytes, &[Publish]),
-        0x26 => (
-            Kind::Pair,
-            &[
-                Connect,
-                Will,
-                Publish,
-                Acknowledgement,
-                Subscribe,
-                Unsubscribe,
-                Disconnect,
-                Auth,
-            ],
-        ),
+        0x26 => (Kind::Pair, &[Connect, Will, Publish, Acknowledgement, Subscribe, Unsubscribe, Disconnect, Auth]),
         0x27 => (Kind::FourBytes, &[Connect]),
         _ => return None,
     })
@@ -107,9 +93,7 @@ pub(super) fn check(reader: &mut Reader<'_>, place: Place) -> Result<Seen, Fault
         }
         // Only the user property may stand more than once; identifiers in the table are below 64.
         if identifier != 0x26 && met & (1 << identifier) != 0 {
-            return Err(Fault::protocol(
-                "a property that may stand once stands twice",
-            ));
+            return Err(Fault::protocol("a property that may stand once stands twice"));
         }
         met |= 1 << identifier;
         value(&mut list, identifier, kind, start, &mut seen)?;
@@ -117,19 +101,11 @@ pub(super) fn check(reader: &mut Reader<'_>, place: Place) -> Result<Seen, Fault
     Ok(seen)
 }
 
-fn value(
-    list: &mut Reader<'_>,
-    identifier: u32,
-    kind: Kind,
-    start: usize,
-    seen: &mut Seen,
-) -> Result<(), Fault> {
+fn value(list: &mut Reader<'_>, identifier: u32, kind: Kind, start: usize, seen: &mut Seen) -> Result<(), Fault> {
     match kind {
         Kind::Flag => {
             if list.byte()? > 1 {
-                return Err(Fault::protocol(
-                    "a property that may be 0 or 1 has another value",
-                ));
+                return Err(Fault::protocol("a property that may be 0 or 1 has another value"));
             }
         }
         Kind::TwoBytes => {
@@ -166,9 +142,7 @@ fn value(
         Kind::Topic => {
             let topic = list.text()?;
             if topic.is_empty() || topic.contains(['+', '#']) {
-                return Err(Fault::topic_name(
-                    "the response topic is empty or contains a wildcard",
-                ));
+                return Err(Fault::topic_name("the response topic is empty or contains a wildcard"));
             }
         }
         Kind::Binary => {

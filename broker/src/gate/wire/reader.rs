@@ -53,16 +53,12 @@ impl<'a> Reader<'a> {
             value |= u32::from(byte & 0x7F) << (7 * place);
             if byte & 0x80 == 0 {
                 if byte == 0 && place > 0 {
-                    return Err(Fault::malformed(
-                        "a variable byte integer is longer than it needs to be",
-                    ));
+                    return Err(Fault::malformed("a variable byte integer is longer than it needs to be"));
                 }
                 return Ok(value);
             }
         }
-        Err(Fault::malformed(
-            "a variable byte integer is longer than four bytes",
-        ))
+        Err(Fault::malformed("a variable byte integer is longer than four bytes"))
     }
 
     pub(super) fn binary(&mut self) -> Result<&'a [u8], Fault> {
@@ -72,8 +68,7 @@ impl<'a> Reader<'a> {
 
     /// A UTF-8 string: well formed (MQTT-1.5.4-1) and without U+0000 (MQTT-1.5.4-2).
     pub(super) fn text(&mut self) -> Result<&'a str, Fault> {
-        let text = std::str::from_utf8(self.binary()?)
-            .map_err(|_| Fault::malformed("a string is not UTF-8"))?;
+        let text = std::str::from_utf8(self.binary()?).map_err(|_| Fault::malformed("a string is not UTF-8"))?;
         if text.as_bytes().contains(&0) {
             return Err(Fault::malformed("a string contains the character U+0000"));
         }
@@ -82,11 +77,7 @@ impl<'a> Reader<'a> {
 
     /// Fails unless everything has been read.
     pub(super) fn finish(&self) -> Result<(), Fault> {
-        if self.is_empty() {
-            Ok(())
-        } else {
-            Err(Fault::malformed("the packet is longer than its contents"))
-        }
+        if self.is_empty() { Ok(()) } else { Err(Fault::malformed("the packet is longer than its contents")) }
     }
 }
 

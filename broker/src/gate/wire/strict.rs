@@ -54,13 +54,7 @@ pub(super) fn first_byte(first: u8, version: Version) -> Result<(), Fault> {
         0 => return Err(Fault::malformed("packet type 0 is reserved")),
         _ => 0,
     };
-    if flags == expected {
-        Ok(())
-    } else {
-        Err(Fault::malformed(
-            "the reserved flags of the fixed header are wrong",
-        ))
-    }
+    if flags == expected { Ok(()) } else { Err(Fault::malformed("the reserved flags of the fixed header are wrong")) }
 }
 
 /// Checks a whole packet other than CONNECT. `body` is what follows the fixed header.
@@ -110,9 +104,7 @@ fn publish(first: u8, body: &mut [u8], five: bool) -> Result<(), Fault> {
     let empty = topic.is_empty();
     let seen = properties::check(&mut reader, Place::Publish)?;
     if empty && !seen.topic_alias {
-        return Err(Fault::protocol(
-            "the topic name is empty and there is no topic alias",
-        ));
+        return Err(Fault::protocol("the topic name is empty and there is no topic alias"));
     }
     amend_expiry(body, seen.zero_expiry_at);
     Ok(())
@@ -150,9 +142,7 @@ fn subscribe(body: &[u8], five: bool) -> Result<(), Fault> {
         let filter = reader.text()?;
         let options = reader.byte()?;
         if options & if five { 0xC0 } else { 0xFC } != 0 {
-            return Err(Fault::malformed(
-                "the reserved bits of the subscription options are set",
-            ));
+            return Err(Fault::malformed("the reserved bits of the subscription options are set"));
         }
         if options & 0x03 == 3 {
             return Err(Fault::protocol("SUBSCRIBE with QoS 3"));
@@ -187,9 +177,7 @@ fn disconnect(body: &[u8], five: bool) -> Result<(), Fault> {
     if five && !reader.is_empty() {
         // The codes that a client may send (MQTT 5 §3.14.2.1).
         if !matches!(reader.byte()?, 0x00 | 0x04 | 0x80..=0x83 | 0x90 | 0x93..=0x99) {
-            return Err(Fault::protocol(
-                "DISCONNECT with a reason code that a client may not send",
-            ));
+            return Err(Fault::protocol("DISCONNECT with a reason code that a client may not send"));
         }
         if !reader.is_empty() {
             properties::check(&mut reader, Place::Disconnect)?;
@@ -230,9 +218,7 @@ pub(super) fn connect(body: &mut [u8], version: Version) -> Result<(), Fault> {
     if five {
         let seen = properties::check(&mut reader, Place::Connect)?;
         if seen.authentication_data && !seen.authentication_method {
-            return Err(Fault::protocol(
-                "authentication data without an authentication method",
-            ));
+            return Err(Fault::protocol("authentication data without an authentication method"));
         }
     }
     let client_id_is_empty = reader.text()?.is_empty();

@@ -2,8 +2,7 @@
 
 use rmqtt_codec::v3;
 use rmqtt_codec::v5::{
-    self, ConnectAckReason, PublishAck, PublishAck2, PublishAckReason, QoS, RetainHandling,
-    SubscriptionOptions,
+    self, ConnectAckReason, PublishAck, PublishAck2, PublishAckReason, QoS, RetainHandling, SubscriptionOptions,
 };
 
 use super::fault::Fault;
@@ -19,42 +18,25 @@ pub(super) fn from_v3(packet: v3::Packet) -> Result<v5::Packet, Fault> {
             publish.properties = Some(v5::PublishProperties::default());
             v5::Packet::Publish(publish)
         }
-        v3::Packet::PublishAck { packet_id } => v5::Packet::PublishAck(PublishAck {
-            packet_id,
-            ..Default::default()
-        }),
-        v3::Packet::PublishReceived { packet_id } => v5::Packet::PublishReceived(PublishAck {
-            packet_id,
-            ..Default::default()
-        }),
-        v3::Packet::PublishRelease { packet_id } => v5::Packet::PublishRelease(PublishAck2 {
-            packet_id,
-            ..Default::default()
-        }),
-        v3::Packet::PublishComplete { packet_id } => v5::Packet::PublishComplete(PublishAck2 {
-            packet_id,
-            ..Default::default()
-        }),
-        v3::Packet::Subscribe {
-            packet_id,
-            topic_filters,
-        } => v5::Packet::Subscribe(v5::Subscribe {
+        v3::Packet::PublishAck { packet_id } => v5::Packet::PublishAck(PublishAck { packet_id, ..Default::default() }),
+        v3::Packet::PublishReceived { packet_id } => {
+            v5::Packet::PublishReceived(PublishAck { packet_id, ..Default::default() })
+        }
+        v3::Packet::PublishRelease { packet_id } => {
+            v5::Packet::PublishRelease(PublishAck2 { packet_id, ..Default::default() })
+        }
+        v3::Packet::PublishComplete { packet_id } => {
+            v5::Packet::PublishComplete(PublishAck2 { packet_id, ..Default::default() })
+        }
+        v3::Packet::Subscribe { packet_id, topic_filters } => v5::Packet::Subscribe(v5::Subscribe {
             packet_id,
             id: None,
             user_properties: Vec::new(),
-            topic_filters: topic_filters
-                .into_iter()
-                .map(|(filter, qos)| (filter, options(qos)))
-                .collect(),
+            topic_filters: topic_filters.into_iter().map(|(filter, qos)| (filter, options(qos))).collect(),
         }),
-        v3::Packet::Unsubscribe {
-            packet_id,
-            topic_filters,
-        } => v5::Packet::Unsubscribe(v5::Unsubscribe {
-            packet_id,
-            user_properties: Vec::new(),
-            topic_filters,
-        }),
+        v3::Packet::Unsubscribe { packet_id, topic_filters } => {
+            v5::Packet::Unsubscribe(v5::Unsubscribe { packet_id, user_properties: Vec::new(), topic_filters })
+        }
         v3::Packet::PingRequest => v5::Packet::PingRequest,
         v3::Packet::Disconnect => v5::Packet::Disconnect(v5::Disconnect::default()),
         v3::Packet::ConnectAck(_)
@@ -116,8 +98,7 @@ pub(super) fn to_v3(packet: v5::Packet) -> Older {
             Some(return_code) => v3::Packet::ConnectAck(v3::ConnectAck {
                 return_code,
                 // MQTT-3.2.2-4: a refusal says that no session is present.
-                session_present: ack.session_present
-                    && return_code == v3::ConnectAckReason::ConnectionAccepted,
+                session_present: ack.session_present && return_code == v3::ConnectAckReason::ConnectionAccepted,
             }),
             None => return Older::Close,
         },
@@ -125,29 +106,18 @@ pub(super) fn to_v3(packet: v5::Packet) -> Older {
             publish.properties = None;
             v3::Packet::Publish(publish)
         }
-        v5::Packet::PublishAck(ack) if accepted(ack.reason_code) => v3::Packet::PublishAck {
-            packet_id: ack.packet_id,
-        },
+        v5::Packet::PublishAck(ack) if accepted(ack.reason_code) => v3::Packet::PublishAck { packet_id: ack.packet_id },
         v5::Packet::PublishReceived(ack) if accepted(ack.reason_code) => {
-            v3::Packet::PublishReceived {
-                packet_id: ack.packet_id,
-            }
+            v3::Packet::PublishReceived { packet_id: ack.packet_id }
         }
         // MQTT-3.3.5-2: a refused publish is either acknowledged, which would be a lie, or ends the connection.
         v5::Packet::PublishAck(_) | v5::Packet::PublishReceived(_) => return Older::Close,
-        v5::Packet::PublishRelease(ack) => v3::Packet::PublishRelease {
-            packet_id: ack.packet_id,
-        },
-        v5::Packet::PublishComplete(ack) => v3::Packet::PublishComplete {
-            packet_id: ack.packet_id,
-        },
-        v5::Packet::SubscribeAck(ack) => v3::Packet::SubscribeAck {
-            packet_id: ack.packet_id,
-            status: ack.status.into_iter().map(granted).collect(),
-        },
-        v5::Packet::UnsubscribeAck(ack) => v3::Packet::UnsubscribeAck {
-            packet_id: ack.packet_id,
-        },
+        v5::Packet::PublishRelease(ack) => v3::Packet::PublishRelease { packet_id: ack.packet_id },
+        v5::Packet::PublishComplete(ack) => v3::Packet::PublishComplete { packet_id: ack.packet_id },
+        v5::Packet::SubscribeAck(ack) => {
+            v3::Packet::SubscribeAck { packet_id: ack.packet_id, status: ack.status.into_iter().map(granted).collect() }
+        }
+        v5::Packet::UnsubscribeAck(ack) => v3::Packet::UnsubscribeAck { packet_id: ack.packet_id },
         v5::Packet::PingResponse => v3::Packet::PingResponse,
         v5::Packet::Disconnect(_) => return Older::Close,
         v5::Packet::Connect(_)
@@ -159,10 +129,7 @@ pub(super) fn to_v3(packet: v5::Packet) -> Older {
 }
 
 fn accepted(reason: PublishAckReason) -> bool {
-    matches!(
-        reason,
-        PublishAckReason::Success | PublishAckReason::NoMatchingSubscribers
-    )
+    matches!(reason, PublishAckReason::Success | PublishAckReason::NoMatchingSubscribers)
 }
 
 fn granted(reason: v5::SubscribeAckReason) -> v3::SubscribeReturnCode {
@@ -178,14 +145,12 @@ fn granted(reason: v5::SubscribeAckReason) -> v3::SubscribeReturnCode {
 pub fn connect_return_code(reason: ConnectAckReason) -> Option<v3::ConnectAckReason> {
     Some(match reason {
         ConnectAckReason::Success => v3::ConnectAckReason::ConnectionAccepted,
-        ConnectAckReason::UnsupportedProtocolVersion => {
-            v3::ConnectAckReason::UnacceptableProtocolVersion
-        }
+        ConnectAckReason::UnsupportedProtocolVersion => v3::ConnectAckReason::UnacceptableProtocolVersion,
         ConnectAckReason::ClientIdentifierNotValid => v3::ConnectAckReason::IdentifierRejected,
         ConnectAckReason::BadUserNameOrPassword => v3::ConnectAckReason::BadUserNameOrPassword,
-        ConnectAckReason::NotAuthorized
-        | ConnectAckReason::Banned
-        | ConnectAckReason::BadAuthenticationMethod => v3::ConnectAckReason::NotAuthorized,
+        ConnectAckReason::NotAuthorized | ConnectAckReason::Banned | ConnectAckReason::BadAuthenticationMethod => {
+            v3::ConnectAckReason::NotAuthorized
+        }
         ConnectAckReason::MalformedPacket | ConnectAckReason::ProtocolError => return None,
         _ => v3::ConnectAckReason::ServiceUnavailable,
     })

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::{
-    AckMode, AsyncClient, Broker, ConnectionError, ConnectReturnCode, DisconnectReasonCode, EventLoop, IncomingPacketSizeLimit,
-    MqttOptions, StateError, TlsConfiguration, Transport,
+    AckMode, AsyncClient, Broker, ConnectReturnCode, ConnectionError, DisconnectReasonCode, EventLoop,
+    IncomingPacketSizeLimit, MqttOptions, StateError, TlsConfiguration, Transport,
 };
 use rustls::ClientConfig;
+use tidings_shared::broker_address::BrokerAddress;
 
 use super::session::BlankSession;
 
@@ -28,57 +29,6 @@ pub struct BrokerOptions {
     pub receive_maximum: u16,
     /// The largest packet that is accepted, in bytes.
     pub largest_packet: u32,
-}
-
-/// `mqtt://HOST[:PORT]` (1883) or `mqtts://HOST[:PORT]` (8883).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BrokerAddress {
-    /// Name or IP address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// Whether the connection is encrypted.
-    pub tls: bool,
-}
-
-/// A text that is no broker address.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no broker address; it must be mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")]
-pub struct InvalidBroker(String);
-
-impl BrokerAddress {
-    /// Reads an address.
-    ///
-    /// # Errors
-    /// [`InvalidBroker`] says what is allowed.
-    pub fn parse(text: &str) -> Result<Self, InvalidBroker> {
-        let invalid = || InvalidBroker(text.to_owned());
-        let (scheme, rest) = text.split_once("://").ok_or_else(invalid)?;
-        let (tls, default_port) = match scheme {
-            "mqtt" => (false, 1883),
-            "mqtts" => (true, 8883),
-            _ => return Err(invalid()),
-        };
-        let authority = rest.trim_end_matches('/');
-        let (host, port) = match authority.strip_prefix('[').and_then(|v6| v6.split_once(']')) {
-            Some((host, "")) => (host, None),
-            Some((host, port)) => (host, Some(port.strip_prefix(':').ok_or_else(invalid)?)),
-            None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
-        };
-        let port = port.map_or(Ok(default_port), |port| port.parse().map_err(|_| invalid()))?;
-        if host.is_empty() || host.contains(['/', '@', ' ']) {
-            return Err(invalid());
-        }
-        Ok(Self { host: host.to_owned(), port, tls })
-    }
-}
-
-impl std::fmt::Display for BrokerAddress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let scheme = if self.tls { "mqtts" } else { "mqtt" };
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        write!(f, "{scheme}://{host}:{}", self.port)
-    }
 }
 
 impl BrokerOptions {
@@ -111,18 +61,32 @@ impl BrokerOptions {
     pub(super) fn explain(&self, error: &ConnectionError) -> String {
         let address = &self.address;
         match error {
-            ConnectionError::ConnectionRefused(ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized) => {
+            ConnectionError::ConnectionRefused(
+                ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
+            ) => {
                 format!("the broker at {address} refuses the handler key; compare keys.handler here with the broker's")
             }
-            ConnectionError::ConnectionRefused(code) => format!("the broker at {address} refuses the connection: {code:?}"),
-            ConnectionError::MqttState(StateError::ServerDisconnect { reason_code: DisconnectReasonCode::SessionTakenOver, .. }) => format!(
+            ConnectionError::ConnectionRefused(code) => {
+                format!("the broker at {address} refuses the connection: {code:?}")
+            }
+            ConnectionError::MqttState(StateError::ServerDisconnect {
+                reason_code: DisconnectReasonCode::SessionTakenOver,
+                ..
+            }) => format!(
                 "another process has connected to {address} with the same client id {}; give each its own handlers.instance",
                 self.client_id
             ),
-            ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => match reason_string {
-                Some(why) => format!("the broker at {address} ended the connection: {reason_code:?}, {why}"),
-                None => format!("the broker at {address} ended the connection: {reason_code:?}"),
-            },
+            ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => {
+                match reason_string {
+                    Some(why) => format!("the broker at {address} ended the connection: {reason_code:?}, {why}"),
+                    None => format!("the broker at {address} ended the connection: {reason_code:?}"),
+                }
+            }
+            ConnectionError::MqttState(StateError::ConnectionAborted) => format!(
+                "the broker at {address} closed the connection without a word; if that repeats, another process may use \
+                 the client id {} (give each its own handlers.instance)",
+                self.client_id
+            ),
             ConnectionError::Timeout(_) => format!("the broker at {address} does not answer within 10 seconds"),
             ConnectionError::Io(error) => format!("no connection to the broker at {address}: {error}"),
             error => format!("the connection to the broker at {address} ended: {error}"),
@@ -153,7 +117,9 @@ mod tests {
         ] {
             assert_eq!(BrokerAddress::parse(text).unwrap().to_string(), expected);
         }
-        for text in ["", "broker", "http://broker", "mqtt://", "mqtt://h:x", "mqtt://h:70000", "mqtt://u@h", "mqtt://[::1]x"] {
+        for text in
+            ["", "broker", "http://broker", "mqtt://", "mqtt://h:x", "mqtt://h:70000", "mqtt://u@h", "mqtt://[::1]x"]
+        {
             assert!(BrokerAddress::parse(text).is_err(), "{text}");
         }
     }

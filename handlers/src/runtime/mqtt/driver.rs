@@ -1,21 +1,22 @@
 //! Keeps one connection to the broker, hands arriving messages to their handlers and acknowledges them afterwards.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use rumqttc::{AsyncClient, ConnAck, ConnectionError, Event, ManualAck, Packet, Publish, QoS, SubscribeFilter, SubscribeReasonCode};
+use rumqttc::{AsyncClient, ConnAck, ConnectionError, Event, ManualAck, Packet, Publish};
 use tidings_shared::health::Dependency;
 use tidings_shared::lifecycle::Shutdown;
 use tidings_shared::message_id::MessageId;
+use tidings_shared::topic::shared_filter;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, info, warn};
 
 use super::connection::{BrokerOptions, key_refused};
 use super::outlet::Inlet;
+use super::subscription::{self, Subscribing};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::lanes::Lanes;
 use crate::runtime::message::{Message, Properties};
@@ -24,6 +25,8 @@ use crate::runtime::process::{Job, Processor};
 
 /// How long the last acknowledgements may take to leave at the end.
 const GOODBYE: Duration = Duration::from_secs(5);
+/// A connection that has lasted so long was a good one: the next attempt need not wait for long.
+const STABLE: Duration = Duration::from_secs(10);
 /// How long to wait before a subscription that was refused is asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 
@@ -41,6 +44,7 @@ pub(crate) struct Driver {
     connection: u64,
     key: usize,
     drained_by: Option<Instant>,
+    up_since: Option<Instant>,
 }
 
 /// A message as it came over one connection: only there can it be acknowledged.
@@ -48,8 +52,6 @@ struct Delivery {
     connection: u64,
     ack: ManualAck,
 }
-
-type Subscribing = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 impl Driver {
     pub(crate) fn new(
@@ -72,16 +74,22 @@ impl Driver {
             connection: 0,
             key: 0,
             drained_by: None,
+            up_since: None,
         }
     }
 
     /// Runs until the shutdown, then until what is in flight has been handled or the drain time is over.
     pub(crate) async fn run(mut self, shutdown: &Shutdown) {
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10), self.processor.jitter.clone());
+        let mut backoff =
+            Backoff::new(Duration::from_millis(100), Duration::from_secs(10), self.processor.jitter.clone());
         let mut pause = Duration::ZERO;
         loop {
-            let ended = self.connection(pause, &mut backoff, shutdown).await;
+            self.up_since = None;
+            let ended = self.connection(pause, shutdown).await;
             self.inlet.down();
+            if self.up_since.is_some_and(|since| since.elapsed() >= STABLE) {
+                backoff.reset();
+            }
             let Some(error) = ended else { break };
             let why = self.options.explain(&error);
             warn!("{why}");
@@ -96,7 +104,7 @@ impl Driver {
     }
 
     /// One connection, from its beginning (after `pause`) to its end: an error, or nothing when the service has stopped.
-    async fn connection(&mut self, pause: Duration, backoff: &mut Backoff, shutdown: &Shutdown) -> Option<ConnectionError> {
+    async fn connection(&mut self, pause: Duration, shutdown: &Shutdown) -> Option<ConnectionError> {
         self.connection += 1;
         let (client, mut events) = self.options.connect(self.key);
         let mut subscribing: Option<Subscribing> = None;
@@ -124,7 +132,7 @@ impl Driver {
                 tokio::select! {
                     event = &mut next => break event,
                     Some(finished) = self.tasks.join_next() => self.finished(finished, &client),
-                    result = subscribed(&mut subscribing), if subscribing.is_some() => {
+                    result = subscription::finished(&mut subscribing), if subscribing.is_some() => {
                         subscribing = self.subscribed(result, &client);
                     }
                     () = shutdown.wait(), if self.drained_by.is_none() => {
@@ -135,13 +143,13 @@ impl Driver {
                     () = sleep_until(late), if self.drained_by.is_some() && !leaving => {
                         warn!(abandoned = self.tasks.len(), "handlers did not finish in time; the broker delivers their messages again");
                         self.tasks.abort_all();
+                        self.drained_by = Some(Instant::now() + GOODBYE);
                     }
                 }
             };
             match event {
                 Ok(Event::Incoming(Packet::ConnAck(ack))) => {
                     connected = true;
-                    backoff.reset();
                     self.connected(&ack, &client);
                     subscribing = Some(self.subscribe(&client, Duration::ZERO));
                 }
@@ -154,6 +162,7 @@ impl Driver {
     }
 
     fn connected(&mut self, ack: &ConnAck, client: &AsyncClient) {
+        self.up_since = Some(Instant::now());
         let largest = ack.properties.as_ref().and_then(|properties| properties.max_packet_size);
         self.inlet.up(client, largest.unwrap_or(u32::MAX));
         info!(
@@ -166,18 +175,9 @@ impl Driver {
 
     /// Subscribes to everything, also when the session was resumed: the routes may have changed since.
     fn subscribe(&self, client: &AsyncClient, after: Duration) -> Subscribing {
-        let group = self.processor.group.clone();
-        let filters: Vec<_> = self.processor.routes.filters().map(|filter| format!("$share/{group}/{filter}")).collect();
-        let client = client.clone();
-        Box::pin(async move {
-            sleep(after).await;
-            let wanted = filters.iter().map(|filter| SubscribeFilter::new(filter, QoS::AtLeastOnce));
-            let notice = client.try_subscribe_many_tracked(wanted.collect::<Vec<_>>()).map_err(|error| error.to_string())?;
-            let answer = notice.wait_async().await.map_err(|error| error.to_string())?;
-            let refused = filters.iter().zip(&answer.return_codes).filter(|(_, code)| !matches!(code, SubscribeReasonCode::Success(_)));
-            let refused: Vec<_> = refused.map(|(filter, code)| format!("{filter} ({code:?})")).collect();
-            if refused.is_empty() { Ok(()) } else { Err(format!("the broker refuses the subscription to {}", refused.join(", "))) }
-        })
+        let group = &self.processor.group;
+        let filters = self.processor.routes.filters().map(|filter| shared_filter(group, filter));
+        subscription::subscribe(client.clone(), filters.collect(), after)
     }
 
     fn subscribed(&self, result: Result<(), String>, client: &AsyncClient) -> Option<Subscribing> {
@@ -243,14 +243,6 @@ impl Driver {
             self.begin(id, job);
         }
         self.metrics.in_flight.set(i64::try_from(self.lanes.len()).unwrap_or(i64::MAX));
-    }
-}
-
-/// Waits for the subscription under way.
-async fn subscribed(subscribing: &mut Option<Subscribing>) -> Result<(), String> {
-    match subscribing {
-        Some(subscribing) => subscribing.await,
-        None => std::future::pending().await,
     }
 }
 

@@ -4,7 +4,8 @@ mod connection;
 mod driver;
 mod outlet;
 mod session;
+mod subscription;
 
-pub use connection::{BrokerAddress, BrokerOptions, InvalidBroker};
+pub use connection::BrokerOptions;
 pub(super) use driver::Driver;
 pub(super) use outlet::{Outlet, Refused};

@@ -66,7 +66,9 @@ impl Outlet {
     pub(crate) fn check(&self, messages: &[Outgoing]) -> Result<(), Refused> {
         let largest = self.largest.load(Ordering::Relaxed);
         for message in messages {
-            let size = Publish::new(&*message.topic, QoS::AtLeastOnce, message.payload.clone(), Some(properties_of(message))).size();
+            let size =
+                Publish::new(&*message.topic, QoS::AtLeastOnce, message.payload.clone(), Some(properties_of(message)))
+                    .size();
             if size > largest as usize {
                 let why = format!("it has {size} bytes with its properties; the broker's largest packet is {largest}");
                 return Err(Refused { topic: message.topic.clone(), why });
@@ -132,7 +134,9 @@ impl Outlet {
 /// Why trying again cannot help.
 fn never(error: &PublishNoticeError) -> Option<&'static str> {
     match error {
-        PublishNoticeError::V5PubAck(PubAckReason::NotAuthorized) => Some("not authorized (0x87): handlers may not publish there"),
+        PublishNoticeError::V5PubAck(PubAckReason::NotAuthorized) => {
+            Some("not authorized (0x87): handlers may not publish there")
+        }
         PublishNoticeError::V5PubAck(PubAckReason::TopicNameInvalid) => Some("topic name invalid (0x90)"),
         PublishNoticeError::V5PubAck(PubAckReason::PayloadFormatInvalid) => Some("payload format invalid (0x99)"),
         PublishNoticeError::RetainNotSupported => Some("this broker keeps no retained messages"),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{join_all, ready};
+use futures_util::future::join_all;
 use tower::limit::ConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
 use tower::retry::{Policy, RetryLayer};
@@ -15,8 +15,8 @@ use tower::{Service as _, ServiceBuilder, ServiceExt as _};
 use tracing::Instrument as _;
 
 use crate::runtime::{
-    Attempt, Captures, FromRef, HandlerError, Json, Message, MessageId, Outgoing, Properties, Publisher, Reply, Request, Response,
-    Retry, Router, Routes, Sender, State, Text, Topic, on, on_service,
+    Attempt, Captures, FromRef, HandlerError, Json, Message, MessageId, Outgoing, Properties, Publisher, Reply,
+    Request, Response, Retry, Router, Routes, Sender, State, Text, Topic, on, on_service,
 };
 
 async fn call(routes: &Routes, message: Message) -> Result<Vec<Outgoing>, HandlerError> {
@@ -30,6 +30,7 @@ fn message(topic: &str, payload: &str) -> Message {
 
 #[tokio::test]
 async fn a_function_takes_up_to_eight_extractors() {
+    #[expect(clippy::too_many_arguments, reason = "as many as a handler can have")]
     async fn eight(
         Sender { user, client }: Sender,
         Json(number): Json<u32>,
@@ -95,7 +96,9 @@ async fn a_message_without_a_sender_or_with_a_wrong_payload_is_permanently_refus
         assert_eq!(call(&routes, wrong).await.unwrap_err().when_to_retry(), Retry::Never);
     }
     assert!(call(&routes, Message::new("b", "")).await.unwrap().is_empty());
-    assert!(call(&routes, Message::new("c", "")).await.unwrap_err().to_string().contains("no handler takes the topic c"));
+    assert!(
+        call(&routes, Message::new("c", "")).await.unwrap_err().to_string().contains("no handler takes the topic c")
+    );
 }
 
 #[test]
@@ -111,9 +114,16 @@ async fn a_time_limit_around_one_route() {
     async fn slow() {
         tokio::time::sleep(Duration::from_secs(60)).await;
     }
-    let routes = Router::new().topic("a", on(slow).layer(TimeoutLayer::new(Duration::from_secs(1)))).topic("b", slow).build().unwrap();
+    let routes = Router::new()
+        .topic("a", on(slow).layer(TimeoutLayer::new(Duration::from_secs(1))))
+        .topic("b", slow)
+        .build()
+        .unwrap();
     let error = call(&routes, message("a", "")).await.unwrap_err();
-    assert_eq!((error.when_to_retry(), error.to_string().as_str()), (Retry::Limited, "the handler took longer than its time limit"));
+    assert_eq!(
+        (error.when_to_retry(), error.to_string().as_str()),
+        (Retry::Limited, "the handler took longer than its time limit")
+    );
     assert!(call(&routes, message("b", "")).await.is_ok());
 }
 
@@ -128,7 +138,8 @@ async fn a_concurrency_limit_around_all_routes() {
         busy.0.fetch_sub(1, Ordering::SeqCst);
     }
     let state = Busy::default();
-    let routes = Router::new().topic("a", busy).layer(ConcurrencyLimitLayer::new(3)).with_state(state.clone()).build().unwrap();
+    let routes =
+        Router::new().topic("a", busy).layer(ConcurrencyLimitLayer::new(3)).with_state(state.clone()).build().unwrap();
     let results = join_all((0..20).map(|_| call(&routes, message("a", "")))).await;
     assert!(results.iter().all(Result::is_ok));
     assert_eq!(state.0.1.load(Ordering::SeqCst), 3, "the limit is shared by all calls of the route");
@@ -160,7 +171,7 @@ impl<E> Policy<Request, Response, E> for Times {
     fn retry(&mut self, _: &mut Request, result: &mut Result<Response, E>) -> Option<Self::Future> {
         (result.is_err() && self.0 > 0).then(|| {
             self.0 -= 1;
-            ready(())
+            std::future::ready(())
         })
     }
 
@@ -178,7 +189,11 @@ async fn a_retry_of_tower_publishes_what_the_last_attempt_published() {
         publisher.publish("7_call", call.to_string())?;
         if call < 3 { Err(HandlerError::retry("not yet")) } else { Ok(()) }
     }
-    let routes = Router::new().topic("a", on(flaky).layer(RetryLayer::new(Times(5)))).with_state(Calls::default()).build().unwrap();
+    let routes = Router::new()
+        .topic("a", on(flaky).layer(RetryLayer::new(Times(5))))
+        .with_state(Calls::default())
+        .build()
+        .unwrap();
     let answers = call(&routes, message("a", "")).await.unwrap();
     assert_eq!(answers.iter().map(|answer| &answer.payload[..]).collect::<Vec<_>>(), [b"3"]);
 }
@@ -189,7 +204,8 @@ async fn spans_and_changed_requests_are_layers_too() {
         Reply::json("saw", &(attempt, captures.get("what")))
     }
     let trace = MapFutureLayer::new(|future: futures_util::future::BoxFuture<'static, _>| {
-        let traced: futures_util::future::BoxFuture<'static, _> = Box::pin(future.instrument(tracing::info_span!("handler")));
+        let traced: futures_util::future::BoxFuture<'static, _> =
+            Box::pin(future.instrument(tracing::info_span!("handler")));
         traced
     });
     let numbered = MapRequestLayer::new(|request: Request| request.with_attempt(9));

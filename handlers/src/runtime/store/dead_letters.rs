@@ -132,7 +132,12 @@ pub async fn replay_topic(database: &Database, topic: &str, now_ms: i64) -> Resu
     ask_for_replay(database, "topic", topic, now_ms).await
 }
 
-async fn ask_for_replay(database: &Database, column: &'static str, value: &str, now_ms: i64) -> Result<u64, StorageError> {
+async fn ask_for_replay(
+    database: &Database,
+    column: &'static str,
+    value: &str,
+    now_ms: i64,
+) -> Result<u64, StorageError> {
     let result = sqlx::query(sqlx::AssertSqlSafe(format!(
         "UPDATE handlers_dead_letters SET state = 'replay', state_since_ms = $2 WHERE {column} = $1 AND state = 'dead'"
     )))
@@ -157,8 +162,8 @@ pub async fn delete(database: &Database, id: &MessageId) -> Result<bool, Storage
 
 /// Keeps a message that could not be handled. A dead letter of the same message is replaced.
 pub(crate) async fn bury(transaction: &mut Transaction<'_, Any>, letter: &DeadLetter) -> Result<(), StorageError> {
-    let properties = serde_json::to_string(&letter.message.properties)
-        .map_err(|error| StorageError::Corrupt(error.to_string()))?;
+    let properties =
+        serde_json::to_string(&letter.message.properties).map_err(|error| StorageError::Corrupt(error.to_string()))?;
     sqlx::query(
         "INSERT INTO handlers_dead_letters
            (group_name, message_id, topic, payload, properties, error, attempts, first_attempt_at_ms, died_at_ms, replays, state, state_since_ms)
@@ -233,11 +238,12 @@ pub(crate) async fn resolved(database: &Database, group: &str, id: &MessageId) -
 
 /// Forgets dead letters that died before `before_ms`; says how many.
 pub(crate) async fn forget(database: &Database, group: &str, before_ms: i64) -> Result<u64, StorageError> {
-    let result = sqlx::query("DELETE FROM handlers_dead_letters WHERE group_name = $1 AND state = 'dead' AND died_at_ms < $2")
-        .bind(group)
-        .bind(before_ms)
-        .execute(database.pool())
-        .await?;
+    let result =
+        sqlx::query("DELETE FROM handlers_dead_letters WHERE group_name = $1 AND state = 'dead' AND died_at_ms < $2")
+            .bind(group)
+            .bind(before_ms)
+            .execute(database.pool())
+            .await?;
     Ok(result.rows_affected())
 }
 

@@ -2,3 +2,6 @@
 
 pub mod dead_letters;
 pub(super) mod processed;
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,11 @@ pub(crate) async fn keep_outbox(
 }
 
 /// What is known of a message; `None` when nobody has handled it.
-pub(crate) async fn lookup(database: &Database, group: &str, id: &MessageId) -> Result<Option<Processed>, StorageError> {
+pub(crate) async fn lookup(
+    database: &Database,
+    group: &str,
+    id: &MessageId,
+) -> Result<Option<Processed>, StorageError> {
     let row = sqlx::query("SELECT outbox FROM handlers_processed WHERE group_name = $1 AND message_id = $2")
         .bind(group)
         .bind(id.as_str())
@@ -64,13 +68,21 @@ pub(crate) async fn lookup(database: &Database, group: &str, id: &MessageId) -> 
     }))
 }
 
-/// Everything of the message is published.
-pub(crate) async fn published(database: &Database, group: &str, id: &MessageId) -> Result<(), StorageError> {
-    sqlx::query("UPDATE handlers_processed SET outbox = NULL WHERE group_name = $1 AND message_id = $2")
-        .bind(group)
-        .bind(id.as_str())
-        .execute(database.pool())
-        .await?;
+/// Everything of these messages is published.
+pub(crate) async fn published(database: &Database, group: &str, ids: &[MessageId]) -> Result<(), StorageError> {
+    let Some(last) = ids.last() else { return Ok(()) };
+    // Few different texts, so that the database prepares each once: the last id fills up to a power of two.
+    let size = ids.len().next_power_of_two();
+    let places: Vec<_> = (2..size + 2).map(|place| format!("${place}")).collect();
+    let text = format!(
+        "UPDATE handlers_processed SET outbox = NULL WHERE group_name = $1 AND message_id IN ({})",
+        places.join(", ")
+    );
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(group);
+    for id in ids.iter().chain(std::iter::repeat(last)).take(size) {
+        query = query.bind(id.as_str());
+    }
+    query.execute(database.pool()).await?;
     Ok(())
 }
 
@@ -90,20 +102,17 @@ pub(crate) async fn waiting(
     .bind(limit)
     .fetch_all(database.pool())
     .await?;
-    rows.iter()
-        .map(|row| Ok((row.try_get("message_id")?, from_text(&row.try_get::<String, _>("outbox")?)?)))
-        .collect()
+    rows.iter().map(|row| Ok((row.try_get("message_id")?, from_text(&row.try_get::<String, _>("outbox")?)?))).collect()
 }
 
 /// Forgets messages that were done before `before_ms`; says how many.
 pub(crate) async fn forget(database: &Database, group: &str, before_ms: i64) -> Result<u64, StorageError> {
-    let result = sqlx::query(
-        "DELETE FROM handlers_processed WHERE group_name = $1 AND outbox IS NULL AND processed_at_ms < $2",
-    )
-    .bind(group)
-    .bind(before_ms)
-    .execute(database.pool())
-    .await?;
+    let result =
+        sqlx::query("DELETE FROM handlers_processed WHERE group_name = $1 AND outbox IS NULL AND processed_at_ms < $2")
+            .bind(group)
+            .bind(before_ms)
+            .execute(database.pool())
+            .await?;
     Ok(result.rows_affected())
 }
 

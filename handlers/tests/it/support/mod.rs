@@ -6,9 +6,8 @@ mod phone;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_handlers::runtime::{
-    BrokerAddress, BrokerOptions, Jitter, Metrics, Options, RetryPolicy, Router, Runtime,
-};
+use tidings_handlers::runtime::{BrokerOptions, Jitter, Metrics, Options, RetryPolicy, Router, Runtime};
+use tidings_shared::broker_address::BrokerAddress;
 use tidings_shared::clock::Clock;
 use tidings_shared::health::Health;
 use tidings_shared::identity::UserId;
@@ -41,7 +40,8 @@ impl Handlers {
     pub(crate) fn begin(router: Router, database: &Database, options: Options) -> Self {
         let (health, metrics, shutdown) = (Health::default(), Metrics::default(), Shutdown::new());
         let routes = router.build().unwrap();
-        let runtime = Runtime::new(routes, database.clone(), options, &health, &metrics, Clock::system(), Jitter::from_seed(1));
+        let runtime =
+            Runtime::new(routes, database.clone(), options, &health, &metrics, Clock::system(), Jitter::from_seed(1));
         let task = tokio::spawn(runtime.run(shutdown.clone()));
         Self { shutdown, health, metrics, task }
     }

@@ -1,8 +1,6 @@
 //! A device: publishes with the stamps that our broker would add, and collects what it receives.
 
-use rumqttc::{
-    AsyncClient, Event, MqttOptions, Packet, PublishNotice, PublishOptions, PublishProperties, QoS,
-};
+use rumqttc::{AsyncClient, Event, MqttOptions, Packet, PublishNotice, PublishOptions, PublishProperties, QoS};
 use tidings_shared::identity::UserId;
 use tidings_shared::properties;
 use tokio::sync::mpsc;

@@ -55,10 +55,10 @@ impl Check {
         }
         let message = barcode.get("message");
         let encoding = barcode.get("messageEncoding");
-        if !message.and_then(Value::as_str).is_some_and(|text| !text.is_empty()) {
+        if message.and_then(Value::as_str).is_none_or(str::is_empty) {
             self.add(&join(place, "message"), message, "is required: a text that is not empty");
         }
-        if !encoding.and_then(Value::as_str).is_some_and(|text| !text.is_empty()) {
+        if encoding.and_then(Value::as_str).is_none_or(str::is_empty) {
             self.add(
                 &join(place, "messageEncoding"),
                 encoding,

@@ -121,7 +121,7 @@ impl Check {
                 if !url.as_str().is_some_and(|url| placeholder::is_template(url) || fits(url)) {
                     self.add("webServiceURL", Some(url), "must be an https:// address without a slash at its end");
                 }
-                if !token.as_str().is_some_and(|token| token.len() >= 16) {
+                if token.as_str().is_none_or(|token| token.len() < 16) {
                     // The token itself is a secret: its length says enough.
                     let length = token.as_str().map_or(0, str::len);
                     self.faults.add(
@@ -168,7 +168,7 @@ impl Check {
             for name in ["major", "minor"] {
                 if let Some(value) = beacon.get(name)
                     && !is_open(value)
-                    && !value.as_u64().is_some_and(|number| number <= 65_535)
+                    && value.as_u64().is_none_or(|number| number > 65_535)
                 {
                     self.add(&placeholder::join(&key, name), Some(value), "is a whole number from 0 to 65535");
                 }
@@ -187,7 +187,7 @@ impl Check {
         {
             self.add("nfc.message", nfc.get("message"), "is required: 1 to 64 bytes of text");
         }
-        if !nfc.get("encryptionPublicKey").is_some_and(|value| value.as_str().is_some_and(|text| !text.is_empty())) {
+        if nfc.get("encryptionPublicKey").and_then(Value::as_str).is_none_or(str::is_empty) {
             self.add(
                 "nfc.encryptionPublicKey",
                 nfc.get("encryptionPublicKey"),

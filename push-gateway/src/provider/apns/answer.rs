@@ -8,7 +8,8 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
-use super::transport::{Response, TransportError};
+use super::fault::TransportError;
+use super::transport::Response;
 use crate::provider::{Answer, Outcome, Retry, TokenGone};
 
 /// How long a single token is left alone after `TooManyRequests`.

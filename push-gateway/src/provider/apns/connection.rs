@@ -11,7 +11,7 @@ use http::{HeaderMap, Request, StatusCode};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::transport::TransportError;
+use super::fault::TransportError;
 
 /// More of an answer than this is not read: Apple's are well below a kilobyte.
 const MAX_ANSWER: usize = 16 * 1024;

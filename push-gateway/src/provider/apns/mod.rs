@@ -13,6 +13,8 @@ use super::{Answer, Message, Outcome, Refusal, WakeStyle};
 
 mod answer;
 mod connection;
+mod endpoint;
+mod fault;
 mod goaway;
 mod request;
 mod signer;
@@ -21,8 +23,9 @@ mod transport;
 #[cfg(test)]
 mod tests;
 
+pub use endpoint::Endpoint;
 pub use signer::{Signer, SignerError};
-pub use transport::{Endpoint, Limits, Transport};
+pub use transport::{Limits, Transport};
 
 /// How Apple knows that it is us.
 #[derive(Clone, Debug)]

@@ -191,12 +191,15 @@ fn what_must_not_be_indexed_is_marked() {
     );
     let signer = Signer::new(P8.as_bytes(), "KEY1234567", "TEAM123456", Clock::system()).unwrap();
     let token = signer.token().unwrap();
-    let apns =
-        Apns::new(HeaderValue::from_static(TOPIC), Authentication::Certificate, None, None, WakeStyle::Silent);
+    let apns = Apns::new(HeaderValue::from_static(TOPIC), Authentication::Certificate, None, None, WakeStyle::Silent);
     let request = apns.request(&transport, &message(), Some(token)).unwrap();
-    for (name, indexed) in
-        [("authorization", false), ("apns-id", false), ("apns-expiration", false), ("apns-topic", true), ("apns-push-type", true)]
-    {
+    for (name, indexed) in [
+        ("authorization", false),
+        ("apns-id", false),
+        ("apns-expiration", false),
+        ("apns-topic", true),
+        ("apns-push-type", true),
+    ] {
         assert_eq!(request.headers()[name].is_sensitive(), !indexed, "{name}");
     }
 }

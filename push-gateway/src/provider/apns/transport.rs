@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode, Uri};
+use http::{HeaderMap, Request, StatusCode};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -13,52 +13,19 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::answer::credentials_refused;
 use super::connection::Connection;
+use super::endpoint::Endpoint;
+use super::fault::TransportError;
 use super::goaway;
 
-/// How often a request that certainly did not reach the peer is given to another connection at once.
-const FRESH_CONNECTIONS: u32 = 2;
+/// How often a request that was certainly not processed is handed over again at once.
+const ATTEMPTS: u32 = 4;
+/// The pause before that; it grows.
+const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 /// A waiter looks again after this time even when nobody told it that there is room.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// After a failed attempt to connect, the next one waits this long.
 const CONNECT_PAUSE: Duration = Duration::from_secs(1);
-
-/// Where a provider listens: an `https` address without a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    authority: String,
-    host: String,
-    port: u16,
-}
-
-impl Endpoint {
-    /// Reads a base URL such as `https://api.push.apple.com`.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong with it.
-    pub fn parse(url: &str) -> Result<Self, String> {
-        let refused =
-            |why: &str| Err(format!("\"{url}\" {why}; a base URL is, for example, https://api.push.apple.com:443"));
-        let Ok(uri) = url.parse::<Uri>() else { return refused("is not a URL") };
-        if uri.scheme_str() != Some("https") {
-            return refused("does not begin with https://");
-        }
-        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-            return refused("has a path");
-        }
-        let (Some(authority), Some(host)) = (uri.authority(), uri.host()) else { return refused("names no host") };
-        Ok(Self {
-            authority: authority.as_str().to_owned(),
-            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
-            port: uri.port_u16().unwrap_or(443),
-        })
-    }
-
-    pub(super) fn device_uri(&self, token: &str) -> String {
-        format!("https://{}/3/device/{token}", self.authority)
-    }
-}
 
 /// Bounds of a [`Transport`].
 #[derive(Clone, Copy, Debug)]
@@ -83,58 +50,6 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(15),
             ping_after: Duration::from_secs(3600),
-        }
-    }
-}
-
-/// Why a request has no answer.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum TransportError {
-    #[error("no connection to {endpoint}: {why}")]
-    Connect { endpoint: String, why: String },
-    #[error("no stream became free in time")]
-    NoRoom,
-    #[error("the connection was closed before the request was taken: {why}")]
-    NotTaken { reason: Option<String>, why: String },
-    #[error("the connection broke before the answer came: {why}")]
-    Cut { why: String },
-    #[error("no answer in time")]
-    Timeout,
-    #[error("the connection was refused because of our credentials: {reason}")]
-    Refused { reason: String },
-}
-
-impl TransportError {
-    pub(super) fn broken(error: h2::Error, handed_over: bool) -> Self {
-        let why = error.to_string();
-        let reason = goaway::reason(&error);
-        if let Some(reason) = reason.as_deref().filter(|reason| credentials_refused(reason)) {
-            return Self::Refused { reason: reason.to_owned() };
-        }
-        if let Some(reason) = error.get_io().and_then(goaway::certificate_alert) {
-            return Self::Refused { reason };
-        }
-        // RFC 9113: streams above GOAWAY's last id, and refused ones, were not processed.
-        let unprocessed = !handed_over
-            || (error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR))
-            || error.reason() == Some(h2::Reason::REFUSED_STREAM);
-        if unprocessed { Self::NotTaken { reason, why } } else { Self::Cut { why } }
-    }
-
-    /// Whether the peer may have processed the request.
-    pub(super) fn maybe_taken(&self) -> bool {
-        matches!(self, Self::Cut { .. } | Self::Timeout)
-    }
-
-    /// A word for the record of the push.
-    pub(super) fn reason(&self) -> String {
-        match self {
-            Self::Connect { .. } => "connect_failed".to_owned(),
-            Self::NoRoom => "no_free_stream".to_owned(),
-            Self::NotTaken { reason, .. } => reason.clone().unwrap_or_else(|| "connection_closed".to_owned()),
-            Self::Cut { .. } => "connection_cut".to_owned(),
-            Self::Timeout => "timeout".to_owned(),
-            Self::Refused { reason } => reason.clone(),
         }
     }
 }
@@ -218,10 +133,12 @@ impl Transport {
                         connection,
                     });
                 }
-                Ok(Err(TransportError::NotTaken { why, .. })) if attempt < FRESH_CONNECTIONS => {
+                Ok(Err(TransportError::NotTaken { why, .. })) if attempt < ATTEMPTS => {
                     attempt += 1;
-                    tracing::debug!(why, "a push goes to a fresh connection");
-                    connection.retire();
+                    tracing::debug!(why, "a push that was not taken is handed over again");
+                    // A refused stream says that there were too many; a connection that is closing has been retired.
+                    drop(stream);
+                    tokio::time::sleep(REFUSED_PAUSE * attempt).await;
                 }
                 Ok(Err(error)) => return Err(error),
                 Err(_) => {
@@ -351,21 +268,4 @@ fn copy(request: &Request<()>) -> Request<()> {
     *copy.version_mut() = request.version();
     copy.headers_mut().clone_from(request.headers());
     copy
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_base_url_is_https_without_a_path() {
-        let endpoint = Endpoint::parse("https://api.push.apple.com").unwrap();
-        assert_eq!((endpoint.host.as_str(), endpoint.port), ("api.push.apple.com", 443));
-        assert_eq!(endpoint.device_uri("ab"), "https://api.push.apple.com/3/device/ab");
-        assert_eq!(Endpoint::parse("https://127.0.0.1:8443/").unwrap().port, 8443);
-        assert_eq!(Endpoint::parse("https://[::1]:8443").unwrap().host, "::1");
-        for wrong in ["", "api.push.apple.com", "http://localhost:1", "https://a/b", "https://a?x=1"] {
-            assert!(Endpoint::parse(wrong).is_err(), "{wrong}");
-        }
-    }
 }

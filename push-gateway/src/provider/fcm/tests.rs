@@ -81,7 +81,8 @@ async fn each_row_of_the_error_table_has_its_outcome() {
 #[tokio::test]
 async fn a_field_that_is_not_the_token_does_not_cost_it() {
     let simulation = Simulation::start().await;
-    let data = ScriptedError { field: Some("message.data".to_owned()), ..error("INVALID_ARGUMENT", Details::BadRequest) };
+    let data =
+        ScriptedError { field: Some("message.data".to_owned()), ..error("INVALID_ARGUMENT", Details::BadRequest) };
     will(&simulation, FcmAction::Answer(data));
     assert_eq!(client(&simulation, &Clock::system()).send(&message()).await.outcome, Outcome::Dead);
 }
@@ -109,8 +110,8 @@ async fn a_refused_access_token_is_fetched_anew_once() {
 
 #[tokio::test]
 async fn many_pushes_share_one_access_token_and_it_is_renewed_early() {
-    let simulation = Simulation::start().await;
     let clock = Clock::manual(Clock::system().now_ms());
+    let simulation = Simulation::with_clock(&[], &clock).await;
     let client = Arc::new(client(&simulation, &clock));
     let burst = async || {
         let sends = (0..20).map(|_| {

@@ -24,7 +24,12 @@ fn claimed() -> Claimed {
         expires_at: START + DAY,
         maybe_taken: false,
         last_reason: None,
-        recipient: Recipient::Device { id: "d".to_owned(), token: "t".to_owned(), generation: 1, registered_at: START - 500 },
+        recipient: Recipient::Device {
+            id: "d".to_owned(),
+            token: "t".to_owned(),
+            generation: 1,
+            registered_at: START - 500,
+        },
     }
 }
 
@@ -71,7 +76,9 @@ fn a_wrong_topic_never_costs_a_registration() {
 
 #[test]
 fn pauses_double_with_jitter_and_have_a_longest() {
-    for (attempts, least, most) in [(1, 10_000, 15_000), (2, 20_000, 30_000), (5, 160_000, 240_000), (40, 900_000, 1_350_000)] {
+    for (attempts, least, most) in
+        [(1, 10_000, 15_000), (2, 20_000, 30_000), (5, 160_000, 240_000), (40, 900_000, 1_350_000)]
+    {
         let target = Claimed { attempts, ..claimed() };
         let settlement = settled(&target, Retry::soon(), START);
         let pause = settlement.due_at.unwrap() - START;

@@ -14,7 +14,9 @@ use crate::metrics::Metrics;
 use crate::provider::{Outcome, Retry};
 use crate::queue::lane::{Lane, LaneSettings, Surroundings};
 use crate::queue::{Recorder, RetryPolicy};
-use crate::testing::{FakeProvider, devices_of, enqueue, enqueue_until, eventually, reaches, register, registration, target};
+use crate::testing::{
+    FakeProvider, devices_of, enqueue, enqueue_until, eventually, reaches, register, registration, target,
+};
 
 struct Running {
     lane: Arc<Lane>,
@@ -180,7 +182,8 @@ async fn an_answer_that_never_comes_is_a_retry_that_may_repeat() {
         let (notification, _) = enqueue(&database, &device, &clock).await;
         let running = start(&database, &silent, Duration::from_secs(60));
         // Half the lease of two seconds.
-        let twice = eventually(async || Some(target(&database, &notification).await).filter(|found| found.attempts == 2));
+        let twice =
+            eventually(async || Some(target(&database, &notification).await).filter(|found| found.attempts == 2));
         let found = twice.await.unwrap();
         assert!(found.maybe_repeated);
         assert_eq!(found.reason.as_deref(), Some("timeout"));

@@ -80,7 +80,9 @@ async fn a_late_result_changes_nothing_unless_it_is_an_acceptance() {
     for database in databases().await {
         let clock = Clock::manual(START);
         let device = register(&database, &registration("1", "phone", "aa"), &clock).await;
-        for (late, expected) in [(answer(Outcome::Dead, "BadTopic"), TargetState::Sending), (taken(), TargetState::Accepted)] {
+        for (late, expected) in
+            [(answer(Outcome::Dead, "BadTopic"), TargetState::Sending), (taken(), TargetState::Accepted)]
+        {
             let (notification, _) = enqueue(&database, &device, &clock).await;
             let slow = claim(&database, "slow", 1, &clock).await;
             clock.advance(LEASE);

@@ -14,13 +14,21 @@ async fn streams_are_held_to_the_live_limit() {
         }
     };
     burst(200).await;
-    apns(&simulation).command(&ConnectionCommand::StreamLimit(1));
-    burst(50).await;
-    apns(&simulation).command(&ConnectionCommand::StreamLimit(40));
-    burst(200).await;
+    for limit in [1, 40] {
+        apns(&simulation).command(&ConnectionCommand::StreamLimit(limit));
+        // Its answer comes behind the new limit.
+        burst(1).await;
+        burst(100).await;
+    }
     let stats = apns(&simulation).stats();
-    assert_eq!((stats.accepted, stats.over_limit), (450, 0));
+    assert_eq!((stats.accepted, stats.over_limit), (402, 0));
     assert!(stats.connections_opened <= 2, "{stats:?}");
+    // A limit that falls under way may refuse streams; they are handed over again.
+    for limit in [1, 40, 2] {
+        apns(&simulation).command(&ConnectionCommand::StreamLimit(limit));
+        burst(100).await;
+    }
+    assert_eq!(apns(&simulation).stats().accepted, 702);
 }
 
 #[tokio::test]
@@ -132,9 +140,8 @@ async fn a_silent_connection_is_found_out_and_replaced() {
     assert_eq!(client.send(&message()).await.outcome, Outcome::Accepted);
     apns(&simulation).command(&ConnectionCommand::StallMs(60_000));
     assert_eq!(client.send(&message()).await.outcome, Retry::unanswered());
-    let recovered = crate::testing::eventually(async || {
-        (client.send(&message()).await.outcome == Outcome::Accepted).then_some(())
-    });
+    let recovered =
+        crate::testing::eventually(async || (client.send(&message()).await.outcome == Outcome::Accepted).then_some(()));
     recovered.await.unwrap();
     assert_eq!(apns(&simulation).stats().connections_opened, 2);
 }

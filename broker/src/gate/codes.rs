@@ -1,0 +1,45 @@
+//! Every code under which the gate refuses or ends a connection: in its logs, in the label `code` of the metrics
+//! `tidings_broker_refused` and `tidings_broker_closed`, and (as reason code) to the client.
+//!
+//! Before the log-in (CONNACK of MQTT 5 / return code of 3.1.1; `–` closes without an answer):
+//!
+//! | code | 5 | 3.1.1 | what happened |
+//! |---|---|---|---|
+//! | `connect_deadline` | – | – | no verified CONNECT within `broker.limits.connect` |
+//! | `unauthenticated_limit`, `unauthenticated_limit_per_address` | – | – | more than `broker.limits.handshakes`, `…_per_address` connections that have not logged in |
+//! | `tls_handshake` | – | – | the TLS handshake failed (a TLS alert says why) |
+//! | `not_connect`, `not_mqtt` | – | – | the first packet is no CONNECT |
+//! | `protocol_version` | 0x84 | 1 | an MQTT version that is not spoken here |
+//! | `malformed_packet` | 0x81 | – | CONNECT cannot be parsed |
+//! | `protocol_error` | 0x82 | – | CONNECT breaks a rule |
+//! | `client_id` | 0x85 | 2 | an empty client id with clean session 0 |
+//! | `topic_name` | 0x90 | – | the will topic is no topic name |
+//! | `packet_too_large` | 0x95 | – | CONNECT is larger than `broker.limits.first_packet` |
+//! | `authentication_method` | 0x8C | 5 | extended authentication is not offered |
+//! | `user_name` | 0x86 | 4 | the user name is neither `JWT` nor `handler` |
+//! | `handler_key` | 0x86 | 4 | the handler key is wrong |
+//! | `token_…` | 0x86 | 4 | the token was refused: [`tidings_shared::auth::TokenError::code`] |
+//! | `token_keys_unavailable` | 0x88 | 3 | the issuer's keys could not be fetched; try again |
+//! | `server_shutting_down` | – | – | the broker is stopping |
+//! | `gone` | – | – | the client went away |
+//!
+//! After it (DISCONNECT of MQTT 5; 3.1.1 is closed without an answer):
+//!
+//! | code | 5 | what happened |
+//! |---|---|---|
+//! | `disconnect`, `disconnect_with_will` | – | the client said DISCONNECT |
+//! | `gone` | – | the connection broke |
+//! | `malformed_packet` | 0x81 | a packet cannot be parsed |
+//! | `protocol_error` | 0x82 | a packet breaks a rule |
+//! | `not_authorized` | 0x87 | a 3.1.1 client published where it may not (MQTT 5: in PUBACK and PUBREC) |
+//! | `token_expired` | 0x87 | the token's `exp` has come |
+//! | `server_shutting_down` | 0x8B | the broker is stopping |
+//! | `keep_alive_timeout` | 0x8D | nothing came for 1.5 times the keep-alive |
+//! | `session_taken_over` | 0x8E | the same client connected again |
+//! | `topic_name` | 0x90 | a topic name with a wildcard, or empty |
+//! | `receive_maximum_exceeded` | 0x93 | more unacknowledged publishes than the receive maximum |
+//! | `topic_alias` | 0x94 | topic alias 0 |
+//! | `packet_too_large` | 0x95 | a packet is larger than `broker.limits.packet` |
+//! | `quota_exceeded` | 0x97 | a limit of the broker |
+//! | `write_deadline` | – | the client did not take what was sent within `broker.limits.write` |
+//! | `ended_by_server` | any other | another reason of the engine |

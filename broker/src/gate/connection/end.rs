@@ -1,0 +1,61 @@
+//! Why a connection ends, as a code for us and in words for the client.
+
+use rmqtt_codec::v5::{Disconnect, DisconnectReasonCode};
+
+use crate::gate::wire::Fault;
+
+/// Why a connection ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The peer closed, or the stream failed.
+    Gone,
+    /// The engine said so, and has told the client.
+    Engine(DisconnectReasonCode),
+    /// The client broke the protocol.
+    Fault(Fault),
+    /// Nothing came for one and a half times the keep-alive.
+    KeepAlive,
+    /// The token has expired.
+    Expired,
+    /// The client does not take what we send.
+    Stuck,
+    /// The engine has stopped.
+    Stopped,
+}
+
+impl End {
+    /// The documented code for logs and metrics.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Engine(DisconnectReasonCode::NormalDisconnection) => "disconnect",
+            Self::Engine(DisconnectReasonCode::DisconnectWithWillMessage) => "disconnect_with_will",
+            Self::Engine(DisconnectReasonCode::SessionTakenOver) => "session_taken_over",
+            Self::Engine(DisconnectReasonCode::ServerShuttingDown) => "server_shutting_down",
+            Self::Engine(DisconnectReasonCode::NotAuthorized) => "not_authorized",
+            Self::Engine(DisconnectReasonCode::ProtocolError) => "protocol_error",
+            Self::Engine(DisconnectReasonCode::ReceiveMaximumExceeded) => "receive_maximum_exceeded",
+            Self::Engine(DisconnectReasonCode::QuotaExceeded) => "quota_exceeded",
+            Self::Engine(_) => "ended_by_server",
+            Self::Fault(fault) => fault.name(),
+            Self::KeepAlive => "keep_alive_timeout",
+            Self::Expired => "token_expired",
+            Self::Stuck => "write_deadline",
+            Self::Stopped => "server_shutting_down",
+        }
+    }
+
+    /// What an MQTT 5 client is told.
+    pub(super) fn disconnect(&self) -> Option<Disconnect> {
+        let (reason, why) = match self {
+            Self::Gone | Self::Stuck | Self::Engine(_) => return None,
+            Self::Fault(fault) => (fault.disconnect_reason(), fault.what),
+            Self::KeepAlive => {
+                (DisconnectReasonCode::KeepAliveTimeout, "nothing came for one and a half times the keep alive")
+            }
+            Self::Expired => (DisconnectReasonCode::NotAuthorized, "the token has expired"),
+            Self::Stopped => (DisconnectReasonCode::ServerShuttingDown, "the server is stopping"),
+        };
+        Some(Disconnect { reason_string: Some(why.into()), ..Disconnect::new(reason) })
+    }
+}

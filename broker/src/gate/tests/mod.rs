@@ -1,0 +1,7 @@
+//! The gate through real sockets, with raw bytes for what no client library would send.
+
+mod after_login;
+mod before_login;
+mod harness;
+mod tls;
+mod websocket;

@@ -1,0 +1,378 @@
+//! The one thread that writes: it takes everything that waits, writes it at once, synchronises once, and only
+//! then tells the index and the callers.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::super::LogError;
+use super::super::index::{Entry, Pending, Planned};
+use super::super::message::{Appended, Message, Offset};
+use super::super::record::RecordKey;
+use super::body::{self, Head};
+use super::file::name_of;
+use super::records::{self, RecordsFile};
+use super::segment::{Place, Segment, refusal};
+use super::{Shared, frame, lock};
+
+/// What waits is taken in groups of about so many bytes.
+const GROUP_BYTES: usize = 8 << 20;
+
+/// How often there is housekeeping.
+const TICK: Duration = Duration::from_secs(1);
+
+type Done<T> = Box<dyn FnOnce(Result<T, LogError>) + Send>;
+
+/// Answers exactly once: with [`LogError::Closed`] when it is dropped unanswered.
+pub(super) struct Answer<T>(Option<Done<T>>);
+
+impl<T> Answer<T> {
+    pub(super) fn new(done: Done<T>) -> Self {
+        Self(Some(done))
+    }
+
+    pub(super) fn give(mut self, result: Result<T, LogError>) {
+        if let Some(done) = self.0.take() {
+            done(result);
+        }
+    }
+}
+
+impl<T> Drop for Answer<T> {
+    fn drop(&mut self) {
+        if let Some(done) = self.0.take() {
+            done(Err(LogError::Closed));
+        }
+    }
+}
+
+/// One thing to write.
+pub(super) enum Work {
+    Append { batch: Vec<Arc<Message>>, bytes: usize, answer: Answer<Vec<Appended>> },
+    Put { records: Vec<(RecordKey, Option<Bytes>)>, durable: bool, answer: Answer<()> },
+    Close,
+}
+
+type AppendWork = (Vec<Arc<Message>>, Answer<Vec<Appended>>);
+type PutWork = (Vec<(RecordKey, Option<Bytes>)>, Answer<()>);
+
+/// The segment that grows.
+pub(super) struct Active {
+    pub(super) segment: Arc<Segment>,
+    pub(super) length: u64,
+    pub(super) oldest_ms: Option<i64>,
+    /// Set when its end is not what we wrote: nothing may be appended to it any more.
+    pub(super) broken: bool,
+}
+
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) work: Receiver<Work>,
+    pub(super) active: Active,
+    pub(super) next: Offset,
+    pub(super) records: RecordsFile,
+    pub(super) compact_at: u64,
+    pub(super) kept_ms: i64,
+}
+
+/// A message that is written but not yet durable.
+type Written = (Arc<Message>, Entry<Place>, Planned);
+
+impl Writer {
+    pub(super) fn run(mut self) {
+        let mut open = true;
+        while open {
+            let mut appends = Vec::new();
+            let mut puts = Vec::new();
+            let mut durable = false;
+            let mut bytes = 0;
+            let mut next = match self.work.recv_timeout(TICK) {
+                Ok(work) => Some(work),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => Some(Work::Close),
+            };
+            while let Some(work) = next {
+                match work {
+                    Work::Append { batch, bytes: size, answer } => {
+                        bytes += size;
+                        appends.push((batch, answer));
+                    }
+                    Work::Put { records, durable: must_last, answer } => {
+                        durable |= must_last;
+                        puts.push((records, answer));
+                    }
+                    Work::Close => open = false,
+                }
+                next = if bytes < GROUP_BYTES { self.work.try_recv().ok() } else { None };
+            }
+            if !appends.is_empty() {
+                self.commit(appends);
+                self.shared.waiting.fetch_sub(bytes, std::sync::atomic::Ordering::Relaxed);
+            }
+            if !puts.is_empty() {
+                self.put(puts, durable);
+            }
+            self.keep_house();
+        }
+        if let Err(error) = self.records.sync(&self.shared.folder) {
+            tracing::error!(%error, "the last records may be lost if the machine loses power now");
+        }
+    }
+
+    fn commit(&mut self, appends: Vec<AppendWork>) {
+        let (batches, answers): (Vec<_>, Vec<_>) = appends.into_iter().unzip();
+        match self.try_commit(&batches) {
+            Ok(placed) => {
+                self.shared.accepts();
+                for (answer, placed) in answers.into_iter().zip(placed) {
+                    answer.give(Ok(placed));
+                }
+            }
+            Err(error) => {
+                self.shared.metrics.refused.inc_by(batches.iter().map(|batch| batch.len() as u64).sum());
+                self.shared.refuses(&error);
+                for answer in answers {
+                    answer.give(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    fn try_commit(&mut self, batches: &[Vec<Arc<Message>>]) -> Result<Vec<Vec<Appended>>, LogError> {
+        let now = self.shared.clock.now_ms();
+        let planned = self.plan(batches, now);
+        let fresh: Vec<_> = batches
+            .iter()
+            .flatten()
+            .zip(planned.iter().flatten())
+            .filter(|(_, planned)| !planned.appended.duplicate)
+            .collect();
+        let placed = planned.iter().map(|batch| batch.iter().map(|planned| planned.appended).collect()).collect();
+        let Some((_, first)) = fresh.first() else {
+            return Ok(placed);
+        };
+        if self.active.broken || self.active.length >= self.shared.segment_bytes {
+            self.roll(first.appended.offset)?;
+        }
+        let (bytes, written) = self.encode(&fresh)?;
+        self.write(&bytes)?;
+        self.active.oldest_ms = self.active.oldest_ms.or(written.first().map(|(message, ..)| message.time_ms));
+        let metrics = &self.shared.metrics;
+        metrics.messages.inc_by(written.len() as u64);
+        metrics.bytes.inc_by(bytes.len() as u64);
+        metrics.group.observe(written.len() as f64);
+        let mut index = lock(&self.shared.index);
+        for (message, entry, planned) in written {
+            index.insert(&message.key, entry, Some(planned.identity), now);
+        }
+        Ok(placed)
+    }
+
+    fn plan(&mut self, batches: &[Vec<Arc<Message>>], now: i64) -> Vec<Vec<Planned>> {
+        let mut pending = Pending::default();
+        let mut index = lock(&self.shared.index);
+        index.age(now);
+        let next = &mut self.next;
+        let mut plan = |message: &Arc<Message>| {
+            let planned = index.plan(&mut pending, message, *next);
+            if !planned.appended.duplicate {
+                *next = next.next();
+            }
+            planned
+        };
+        batches.iter().map(|batch| batch.iter().map(&mut plan).collect()).collect()
+    }
+
+    fn encode(&self, fresh: &[(&Arc<Message>, &Planned)]) -> Result<(Vec<u8>, Vec<Written>), LogError> {
+        let mut bytes = Vec::new();
+        let mut written = Vec::with_capacity(fresh.len());
+        for (message, planned) in fresh {
+            let head = Head {
+                offset: planned.appended.offset,
+                previous: planned.appended.previous,
+                floor: planned.floor,
+                time_ms: message.time_ms,
+                expires_at_ms: message.expires_at_ms,
+                key: message.key.clone(),
+            };
+            let start = bytes.len();
+            frame::write(&mut bytes, self.active.segment.salt, |out| body::write(out, &head, message)).map_err(
+                |error| LogError::Io {
+                    action: "encode a message for",
+                    path: self.active.segment.file.path().to_path_buf(),
+                    detail: error.to_string(),
+                },
+            )?;
+            let place = Place {
+                at: self.active.length + start as u64,
+                length: u32::try_from(bytes.len() - start).unwrap_or(u32::MAX),
+            };
+            let entry = Entry {
+                offset: head.offset,
+                previous: head.previous,
+                floor: head.floor,
+                time_ms: head.time_ms,
+                expires_at_ms: head.expires_at_ms,
+                place,
+            };
+            written.push((Arc::clone(message), entry, **planned));
+        }
+        Ok((bytes, written))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), LogError> {
+        let file = &self.active.segment.file;
+        let began = Instant::now();
+        let outcome = file.write_at(bytes, self.active.length).map_err(|error| ("write", error)).and_then(|()| {
+            file.sync().map_err(|error| {
+                // What the system still holds of this file after a failed sync is unknown: only a new file is certain.
+                self.active.broken = true;
+                ("synchronise", error)
+            })
+        });
+        self.shared.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+        if let Err((action, error)) = outcome {
+            self.active.broken |= file.truncate(self.active.length).is_err();
+            return Err(refusal(action, &self.shared.folder, file.path(), &error));
+        }
+        self.active.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Starts a new segment whose first offset is `base`.
+    fn roll(&mut self, base: Offset) -> Result<(), LogError> {
+        if base <= self.active.segment.base {
+            return Ok(());
+        }
+        let segment = Arc::new(Segment::create(&self.shared.folder, base)?);
+        lock(&self.shared.index).begin_chapter(base, Arc::clone(&segment));
+        self.active = Active { segment, length: super::file::Header::LENGTH as u64, oldest_ms: None, broken: false };
+        Ok(())
+    }
+
+    fn put(&mut self, puts: Vec<PutWork>, durable: bool) {
+        let (records, answers): (Vec<_>, Vec<_>) = puts.into_iter().unzip();
+        let outcome = self.try_put(&records, durable);
+        match &outcome {
+            Ok(()) => {
+                let mut table = lock(&self.shared.table);
+                for put in records {
+                    records::apply_put(&mut table, put);
+                }
+            }
+            Err(error) => self.shared.refuses(error),
+        }
+        for answer in answers {
+            answer.give(outcome.clone());
+        }
+    }
+
+    fn try_put(&mut self, puts: &[Vec<(RecordKey, Option<Bytes>)>], durable: bool) -> Result<(), LogError> {
+        if self.records.is_broken() {
+            self.compact()?;
+        }
+        let mut frames = Vec::new();
+        for put in puts {
+            records::encode(&mut frames, self.records.salt(), put)?;
+        }
+        self.records.append(&self.shared.folder, &frames, durable)
+    }
+
+    fn compact(&mut self) -> Result<(), LogError> {
+        let table = lock(&self.shared.table).clone();
+        self.records.rewrite(&self.shared.folder, &table)?;
+        self.compact_at = (self.records.length() * 2).max(self.shared.records_bytes);
+        Ok(())
+    }
+
+    fn keep_house(&mut self) {
+        let now = self.shared.clock.now_ms();
+        if now.abs_diff(self.kept_ms) < TICK.as_millis() as u64 {
+            return;
+        }
+        self.kept_ms = now;
+        let rest = self.shared.segment_age_ms;
+        if self.active.oldest_ms.is_some_and(|oldest| oldest.saturating_add(rest) <= now) {
+            let base = self.next;
+            if let Err(error) = self.roll(base) {
+                self.shared.refuses(&error);
+            }
+        }
+        self.drop_dead_segments(now);
+        if let Err(error) = self.keep_records() {
+            self.shared.refuses(&error);
+        }
+        if self.shared.is_refusing() && self.probe().is_ok() {
+            self.shared.accepts();
+        }
+    }
+
+    fn drop_dead_segments(&self, now: i64) {
+        let dead = {
+            let mut index = lock(&self.shared.index);
+            index.age(now);
+            index.take_dead_chapters()
+        };
+        for chapter in dead {
+            let path = chapter.store.file.path();
+            match std::fs::remove_file(path) {
+                Ok(()) => {
+                    tracing::debug!(file = %name_of(path), messages = chapter.len(), "dropped a segment that retention has emptied")
+                }
+                Err(error) => {
+                    tracing::warn!(file = %name_of(path), %error, "a segment could not be removed; it is tried again at the next start")
+                }
+            }
+        }
+        self.shared.metrics.segments.set(lock(&self.shared.index).chapters().len() as i64);
+    }
+
+    fn keep_records(&mut self) -> Result<(), LogError> {
+        let live = || records::live_bytes(&lock(&self.shared.table));
+        if self.records.is_broken() {
+            return self.compact();
+        }
+        if self.records.length() >= self.compact_at {
+            let live = live();
+            if self.records.length() > live.saturating_mul(2) {
+                return self.compact();
+            }
+            self.compact_at = live.saturating_mul(2).saturating_add(self.shared.records_bytes);
+        }
+        self.records.sync(&self.shared.folder)
+    }
+
+    /// Whether the disk takes something again, when nobody asks.
+    fn probe(&self) -> std::io::Result<()> {
+        let path = self.shared.folder.path().join("probe.tmp");
+        let probe = || {
+            let file = super::file::LogFile::create(&path, &self.shared.folder)?;
+            file.write_at(&[0; 1 << 16], 0)?;
+            file.sync()
+        };
+        let outcome = probe();
+        let _ = std::fs::remove_file(&path);
+        outcome
+    }
+}
+
+/// The state of being refused, shown on `/readyz`.
+#[derive(Default)]
+pub(super) struct Trouble(Mutex<Option<LogError>>);
+
+impl Trouble {
+    /// Keeps the error; whether it is news.
+    pub(super) fn set(&self, error: Option<&LogError>) -> bool {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = held.is_some() != error.is_some();
+        *held = error.cloned();
+        news
+    }
+
+    pub(super) fn get(&self) -> Option<LogError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
