@@ -4,9 +4,9 @@ use std::num::NonZeroU16;
 
 use rmqtt_codec::v5::{Packet, PublishAck, PublishAck2, PublishAck2Reason, PublishAckReason};
 
+use super::Engine;
 use super::inflight::{Entry, Source, State};
 use super::session::SessionId;
-use super::Engine;
 
 impl Engine {
     /// PUBACK: the client has the message.

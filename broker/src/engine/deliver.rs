@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use rmqtt_codec::v5::{Packet, QoS};
 
+use super::Engine;
 use super::inflight::{Entry as InFlight, Source, State};
 use super::packet::{Form, fit, publish};
 use super::session::{Session, SessionId};
 use super::subscriptions::{Entry, Options, Target};
-use super::Engine;
 use crate::log::{Key, Message, Offset};
 
 /// The subscriptions of one session that match a message, as one (MQTT 5, section 3.3.4).

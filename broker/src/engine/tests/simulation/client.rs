@@ -27,6 +27,8 @@ pub(super) struct Client {
     /// What lies in its socket.
     pub(super) inbox: VecDeque<Packet>,
     pub(super) subscribed: bool,
+    /// Everything that is stored after this place has to reach it: the log's head when it saw its SUBACK.
+    pub(super) promised_after: Option<u64>,
     /// Payloads that its application was given, with how often.
     pub(super) got: BTreeMap<String, usize>,
     /// Offsets that came without DUP on this session.
@@ -60,6 +62,7 @@ impl Client {
             conn: None,
             inbox: VecDeque::new(),
             subscribed: false,
+            promised_after: None,
             got: BTreeMap::new(),
             fresh: BTreeSet::new(),
             held: BTreeSet::new(),
@@ -75,6 +78,7 @@ impl Client {
     /// The broker knows nothing of the old session: neither does the client.
     pub(super) fn forget(&mut self) {
         self.subscribed = false;
+        self.promised_after = None;
         self.fresh.clear();
         self.held.clear();
         self.outgoing.clear();

@@ -7,7 +7,7 @@ use rmqtt_codec::v5::{Disconnect, Packet, QoS, Subscribe, SubscriptionOptions};
 use tidings_shared::clock::Clock;
 use tidings_shared::events::UserUnacked;
 use tidings_shared::topic::access::Principal;
-use tidings_shared::topic::names;
+use tidings_shared::topic::{self, names};
 
 use super::super::harness::{Login, START_MS, device};
 use super::client::{Client, Reaction};
@@ -192,7 +192,11 @@ impl World {
             };
             assert!(event.is_none(), "`+` does not match events");
             let reaction = self.clients[index].look_at(packet);
-            let conn = self.clients[index].conn;
+            let client = &mut self.clients[index];
+            if client.subscribed && client.promised_after.is_none() {
+                client.promised_after = Some(self.log.head().0);
+            }
+            let conn = client.conn;
             match reaction {
                 Reaction::Say(packet) => self.say(conn, packet),
                 Reaction::Acked(packet, payload) => {
@@ -400,34 +404,27 @@ impl World {
     }
 
     pub(super) fn check_everything_arrived(&self) {
-        let mut group: BTreeSet<&String> = BTreeSet::new();
+        let (mut group, mut group_after) = (BTreeSet::new(), u64::MAX);
         for client in &self.clients {
             assert!(client.outgoing.is_empty(), "unanswered: {:?}", client.outgoing);
+            let promised_after = client.promised_after.unwrap_or(u64::MAX);
             if client.kind == Kind::Worker {
                 group.extend(client.got.keys());
+                group_after = group_after.min(promised_after);
                 continue;
             }
-            if !client.persistent() {
-                continue;
-            }
-            let first = self.first(client.got.keys());
-            for (payload, stored) in &self.stored {
+            for (payload, stored) in self.stored.iter().filter(|_| client.persistent()) {
                 let count = client.got.get(payload).copied().unwrap_or(0);
-                let wanted = tidings_shared::topic::matches(&client.filter, &stored.topic) && stored.offset >= first;
+                let wanted = topic::matches(&client.filter, &stored.topic) && stored.offset > promised_after;
                 let name = format!("{} ({})", client.login.connect.client_id, client.filter);
                 assert!(!wanted || count > 0, "{name} never got {payload} at {}", stored.offset);
                 let exactly_once = client.qos == 2 && stored.qos == 2;
                 assert!(!exactly_once || count <= 1, "{name} got {payload} at {} {count} times", stored.offset);
             }
         }
-        let first = self.first(group.iter().copied());
         for (payload, stored) in self.stored.iter().filter(|(_, stored)| stored.topic == "ping") {
-            assert!(stored.offset < first || group.contains(payload), "no worker ever got {payload}");
+            let wanted = stored.offset > group_after;
+            assert!(!wanted || group.contains(payload), "no worker ever got {payload} at {}", stored.offset);
         }
-    }
-
-    /// Where the first of these payloads stands: what is before it may have come before the subscription.
-    fn first<'a>(&self, payloads: impl Iterator<Item = &'a String>) -> u64 {
-        payloads.filter_map(|payload| self.stored.get(payload)).map(|stored| stored.offset).min().unwrap_or(u64::MAX)
     }
 }
