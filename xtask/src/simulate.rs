@@ -19,8 +19,7 @@ pub(crate) struct SimulateArguments {
 pub(crate) fn run(arguments: &SimulateArguments) -> Result<bool> {
     let mut command =
         shell::cargo(&["test", "--package", "tidings-broker", "--lib", "--", "simulation", "--nocapture"]);
-    command
-        .env("TIDINGS_SIMULATION_SEEDS", arguments.seeds.to_string())
-        .env("TIDINGS_SIMULATION_FIRST_SEED", arguments.first.to_string());
+    let last = arguments.first.saturating_add(arguments.seeds);
+    command.env("TIDINGS_SEEDS", format!("{}..{last}", arguments.first));
     shell::show(command)
 }
