@@ -1,6 +1,6 @@
 //! `cargo xtask simulate`: the broker's engine in simulated time, over more random histories than a test run plays.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::shell;
 
@@ -21,5 +21,7 @@ pub(crate) fn run(arguments: &SimulateArguments) -> Result<bool> {
         shell::cargo(&["test", "--package", "tidings-broker", "--lib", "--", "simulation", "--nocapture"]);
     let last = arguments.first.saturating_add(arguments.seeds);
     command.env("TIDINGS_SEEDS", format!("{}..{last}", arguments.first));
-    shell::show(command)
+    let (succeeded, tally) = shell::show_and_count(command)?;
+    ensure!(tally.passed + tally.failed > 0, "the broker has no test named `simulation`; nothing was played");
+    Ok(succeeded)
 }
