@@ -1,6 +1,6 @@
 //! `cargo xtask simulate`: the broker's engine in simulated time, over more random histories than a test run plays.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::shell;
 
@@ -19,8 +19,9 @@ pub(crate) struct SimulateArguments {
 pub(crate) fn run(arguments: &SimulateArguments) -> Result<bool> {
     let mut command =
         shell::cargo(&["test", "--package", "tidings-broker", "--lib", "--", "simulation", "--nocapture"]);
-    command
-        .env("TIDINGS_SIMULATION_SEEDS", arguments.seeds.to_string())
-        .env("TIDINGS_SIMULATION_FIRST_SEED", arguments.first.to_string());
-    shell::show(command)
+    let last = arguments.first.saturating_add(arguments.seeds);
+    command.env("TIDINGS_SEEDS", format!("{}..{last}", arguments.first));
+    let (succeeded, tally) = shell::show_and_count(command)?;
+    ensure!(tally.passed + tally.failed > 0, "the broker has no test named `simulation`; nothing was played");
+    Ok(succeeded)
 }

@@ -11,13 +11,13 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Reads one line of a test runner: nextest's summary, or cargo test's `test result`.
+    /// Reads one line of a test runner: nextest's summary, or cargo test's `test result`. nextest shows the latter too,
+    /// indented, when it shows what a failed test has printed.
     pub(crate) fn read(&mut self, line: &str) {
         let line = without_colours(line);
-        let line = line.trim();
         let counts = if let Some(rest) = line.strip_prefix("test result:") {
             rest
-        } else if line.starts_with("Summary [") {
+        } else if line.trim_start().starts_with("Summary [") {
             match line.split_once(" tests run:").or(line.split_once(" test run:")) {
                 Some((_, rest)) => rest,
                 None => return,
@@ -141,6 +141,7 @@ mod tests {
             "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
             "test result: FAILED. 1 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out",
             "nothing that counts: 17 passed",
+            "    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out",
         ]);
         assert_eq!((tally.passed, tally.failed, tally.skipped), (4, 2, 1));
     }
