@@ -3,10 +3,19 @@
 use std::process::ExitCode;
 
 use tidings_broker::{Config, Listeners, SETTINGS, run};
-use tidings_shared::config;
+use tidings_shared::auth::{Verifier, VerifierConfig};
+use tidings_shared::clock::Clock;
+use tidings_shared::config::{self, Settings};
+
+fn check(settings: &Settings) -> anyhow::Result<()> {
+    Config::from_settings(settings)?;
+    Verifier::new(VerifierConfig::from_settings(settings), Clock::system())?;
+    Ok(())
+}
 
 fn main() -> ExitCode {
-    tidings_shared::service::main("broker", &[config::SETTINGS, SETTINGS], |settings, shutdown, clock| async move {
+    let tables = [config::SETTINGS, SETTINGS];
+    tidings_shared::service::main("broker", &tables, check, |settings, shutdown, clock| async move {
         let config = Config::from_settings(&settings)?;
         let listeners = Listeners::bind(&config).await?;
         run(config, listeners, shutdown, clock).await

@@ -29,7 +29,8 @@ async fn ping(Sender { user, .. }: Sender, Json(ping): Json<Ping>) -> Reply {
 }
 
 fn main() -> ExitCode {
-    service::main("ping", &[config::SETTINGS, SETTINGS], |settings, shutdown, clock| async move {
+    let check = |settings: &_| Config::from_settings(settings).map(drop);
+    service::main("ping", &[config::SETTINGS, SETTINGS], check, |settings, shutdown, clock| async move {
         let mut config = Config::from_settings(&settings)?;
         // A group of its own: its messages are not shared with the built-in handlers.
         config.runtime.group = "ping".to_owned();

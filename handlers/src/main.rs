@@ -6,7 +6,8 @@ use tidings_handlers::{Config, Listeners, SETTINGS, run};
 use tidings_shared::{config, service};
 
 fn main() -> ExitCode {
-    service::main("handlers", &[config::SETTINGS, SETTINGS], |settings, shutdown, clock| async move {
+    let check = |settings: &_| Config::from_settings(settings).map(drop);
+    service::main("handlers", &[config::SETTINGS, SETTINGS], check, |settings, shutdown, clock| async move {
         let config = Config::from_settings(&settings)?;
         let listeners = Listeners::bind(&config).await?;
         run(config, listeners, shutdown, clock).await

@@ -64,7 +64,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
 
     let connecting =
         Database::connect_patiently(&config.database, config.database_connections, &database_health, &shutdown);
-    if let Some(database) = connecting.await {
+    if let Some(database) = connecting.await.context("handlers.database")? {
         let contacts = Contacts { database: database.clone(), clock: clock.clone(), limits: config.limits };
         let routes = routes(contacts, gateway)?;
         let runtime =

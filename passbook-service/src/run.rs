@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use prometheus_client::registry::Registry;
 use tidings_shared::clock::Clock;
 use tidings_shared::health::Health;
@@ -73,9 +74,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
     // Requests that are still answered after the shutdown began may wait for a tag: these tasks end after the server.
     let after = Shutdown::new();
     let mut tasks = JoinSet::new();
-    if let Some(database) =
-        Database::connect_patiently(&config.database, config.database_connections, &database_health, &shutdown).await
-    {
+    let database =
+        Database::connect_patiently(&config.database, config.database_connections, &database_health, &shutdown).await;
+    if let Some(database) = database.context("wallet.database")? {
         let store = Store::new(database.clone());
         if let Some(()) = start_clock(&store, &database_health, &shutdown).await {
             let (mut sequencer, waiter) =

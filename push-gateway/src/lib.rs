@@ -17,5 +17,5 @@ mod wake;
 pub use api::error_codes;
 pub use apps::AppFaults;
 pub use config::{ApnsConfig, AppConfig, BrokerConfig, Config, FcmConfig, RetryConfig, SETTINGS};
-pub use service::{Listeners, run};
+pub use service::{Listeners, check, run};
 pub use wake::BrokerLogin;

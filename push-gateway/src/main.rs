@@ -9,6 +9,7 @@ fn main() -> ExitCode {
     tidings_shared::service::main(
         "push-gateway",
         &[config::SETTINGS, SETTINGS],
+        tidings_push_gateway::check,
         |settings, shutdown, clock| async move {
             let config = Config::from_settings(&settings);
             let listeners = Listeners::bind(&config).await?;

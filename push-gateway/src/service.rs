@@ -7,6 +7,7 @@ use anyhow::Context;
 use prometheus_client::registry::Registry;
 use tidings_shared::auth::{ServiceKeys, Verifier};
 use tidings_shared::clock::Clock;
+use tidings_shared::config::Settings;
 use tidings_shared::health::Health;
 use tidings_shared::http::{operations_router, serve};
 use tidings_shared::lifecycle::Shutdown;
@@ -41,6 +42,18 @@ impl Listeners {
     pub async fn bind(config: &Config) -> anyhow::Result<Self> {
         Ok(Self { http: tidings_shared::service::bind(config.listen, "push.listen").await? })
     }
+}
+
+/// Reads what the settings name, without starting anything.
+///
+/// # Errors
+/// Credentials or keys that cannot be used.
+pub fn check(settings: &Settings) -> anyhow::Result<()> {
+    let (config, clock) = (Config::from_settings(settings), Clock::system());
+    Apps::load(&config, &clock).context("the push apps cannot be used")?;
+    broker_login(&config)?;
+    Verifier::new(config.auth, clock).context("tokens cannot be verified")?;
+    Ok(())
 }
 
 /// Runs the gateway until the shutdown. A database or broker that is away is waited for; `/readyz` says so.
@@ -83,7 +96,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
 
     let database =
         Database::connect_patiently(&config.database, config.database_connections, &database_health, &shutdown).await;
-    let Some(database) = database else { return ended(parts).await };
+    let Some(database) = database.context("push.database")? else { return ended(parts).await };
     // Set once, here.
     let _ = gateway.database.set(database.clone());
     let (recorder, recording) = Recorder::start(database.clone(), clock.clone());

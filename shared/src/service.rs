@@ -16,9 +16,11 @@ const USAGE: &str = "  --config FILE   TOML file (default: TIDINGS_CONFIG, else 
      --health URL    ask a running service (its /readyz) and end with 0 when it is ready\n  \
      --version, --help";
 
-/// Runs one service as a process. `run` gets the checked settings and ends when the shutdown begins.
-pub fn main<F, R>(name: &'static str, tables: &[&[Setting]], run: F) -> ExitCode
+/// Runs one service as a process. `check` says what the service itself has against settings that are fine each alone;
+/// `run` gets the checked settings and ends when the shutdown begins.
+pub fn main<C, F, R>(name: &'static str, tables: &[&[Setting]], check: C, run: F) -> ExitCode
 where
+    C: FnOnce(&Settings) -> anyhow::Result<()>,
     F: FnOnce(Settings, Shutdown, Clock) -> R,
     R: Future<Output = anyhow::Result<()>>,
 {
@@ -40,8 +42,14 @@ where
         Err(faults) => return fail(name, &faults.to_string()),
     };
     if arguments.check {
-        say("the configuration is good");
-        return ExitCode::SUCCESS;
+        let _inside = runtime.enter();
+        return match check(&settings) {
+            Ok(()) => {
+                say("the configuration is good");
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(name, &format!("{error:#}")),
+        };
     }
     let result = runtime.block_on(async {
         let loggly = telemetry::init(&settings, name)?;

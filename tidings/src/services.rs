@@ -125,12 +125,14 @@ pub(crate) async fn bind_all(settings: &Settings) -> anyhow::Result<Vec<Bound>> 
 pub(crate) struct Together {
     tasks: JoinSet<anyhow::Result<()>>,
     shutdown: Shutdown,
+    /// The first failure, until a `wait` tells it; kept here because a `wait` may be given up.
+    failure: Option<anyhow::Error>,
 }
 
 impl Together {
     /// Starts nothing yet.
     pub(crate) fn new(shutdown: Shutdown) -> Self {
-        Self { tasks: JoinSet::new(), shutdown }
+        Self { tasks: JoinSet::new(), shutdown, failure: None }
     }
 
     /// Starts a service.
@@ -154,17 +156,16 @@ impl Together {
     /// # Errors
     /// The first failure.
     pub(crate) async fn wait(&mut self) -> anyhow::Result<()> {
-        let mut result = Ok(());
         while let Some(ended) = self.tasks.join_next().await {
             let ended = ended.unwrap_or_else(|error| Err(anyhow::anyhow!("a service broke down: {error}")));
             if !self.shutdown.is_down() || ended.is_err() {
                 self.shutdown.begin();
             }
-            if result.is_ok() {
-                result = ended;
+            if self.failure.is_none() {
+                self.failure = ended.err();
             }
         }
-        result
+        self.failure.take().map_or(Ok(()), Err)
     }
 }
 

@@ -21,7 +21,9 @@ pub(super) async fn register(
 ) -> Result<StatusCode, Refusal> {
     let service = door.service()?;
     let id = pass_of(&segments);
-    authenticate(&service, &headers, id.as_ref()).await?;
+    if let Err(refusal) = authenticate(&service, &headers, id.as_ref()).await {
+        return Err(of_another_type(&service, &headers, id.as_ref(), refusal).await);
+    }
     let (Some(device), Some(id)) = (segments.id(2), id) else { return Err(Refusal::Unauthorized) };
     check_pass_type(&service, &id)?;
     let bytes = body(request, LARGEST_BODY).await?;
@@ -63,6 +65,17 @@ pub(super) async fn unregister(
 
 fn pass_of(segments: &Segments) -> Option<PassId> {
     Some(PassId { pass_type: segments.id(4)?.to_owned(), serial: segments.id(5)?.to_owned() })
+}
+
+/// Who has the token of the pass of our type with that serial number is told that the type is wrong.
+async fn of_another_type(service: &Service, headers: &HeaderMap, id: Option<&PassId>, refusal: Refusal) -> Refusal {
+    let ours = &service.passes.builder().issuer().pass_type;
+    let Some(id) = id.filter(|id| id.pass_type != *ours) else { return refusal };
+    let same_serial = PassId { pass_type: ours.clone(), serial: id.serial.clone() };
+    match authenticate(service, headers, Some(&same_serial)).await {
+        Ok(_) => check_pass_type(service, id).map_or_else(Refusal::Error, |()| refusal),
+        Err(other) => other,
+    }
 }
 
 /// A pass of another type than the certificate's could never be updated: somebody has to look at that.

@@ -121,6 +121,13 @@ async fn the_push_token_belongs_to_the_device_every_registration_follows() {
 async fn a_pass_of_another_type_than_the_certificates_is_404_after_authentication() {
     for service in Running::on_each_database(&[]).await {
         let pass = service.create("1").await;
+        // A device asks for a type that never was here: 404 for who has the token, 401 for anybody else.
+        let foreign = registration("device", "1").replace("/pass.", "/pass.other.");
+        for (authorization, status) in [(format!("ApplePass {}", pass.token), 404), ("ApplePass wrong".to_owned(), 401)]
+        {
+            let request = service.request(Method::POST, &foreign).header("Authorization", authorization);
+            assert_eq!(request.json(&json!({"pushToken": push_token(1)})).send().await.unwrap().status(), status);
+        }
         // The certificate is replaced by one for another type.
         let other = service.restart(&[("wallet.pass_type", "pass.dev.tidings.other")], async |_| {}).await;
         assert_eq!(other.register("device", &pass, &push_token(1)).await, 404);

@@ -27,12 +27,20 @@ pub(super) struct Whose {
 pub(super) async fn register(
     State(gateway): State<Arc<Gateway>>,
     Path(device): Path<String>,
+    whose: Result<Query<Whose>, QueryRejection>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let caller = Caller::of(&headers, &gateway).await?;
+    let named = named_user(whose)?;
     let wanted: RegisterDevice = refusal::json(body)?;
-    let user = caller.user(wanted.user.as_ref())?;
+    if let (Some(address), Some(body)) = (&named, &wanted.user)
+        && address != body
+    {
+        let message = "the address and the body name different users; name one";
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "body_invalid", message));
+    }
+    let user = caller.user(named.as_ref().or(wanted.user.as_ref()))?;
     check_device(&device).map_err(|error| refusal::invalid(&error))?;
     if let Some(client) = &wanted.client {
         check_client(client).map_err(|error| refusal::invalid(&error))?;
@@ -95,9 +103,12 @@ async fn caller_user(
     headers: &HeaderMap,
 ) -> Result<UserId, ApiError> {
     let caller = Caller::of(headers, gateway).await?;
-    let Query(whose) = whose.map_err(|_| {
+    caller.user(named_user(whose)?.as_ref())
+}
+
+fn named_user(whose: Result<Query<Whose>, QueryRejection>) -> Result<Option<UserId>, ApiError> {
+    whose.map(|Query(whose)| whose.user).map_err(|_| {
         let message = "the address takes one parameter, `user`: 1 to 256 bytes";
         ApiError::new(StatusCode::BAD_REQUEST, "body_invalid", message)
-    })?;
-    caller.user(whose.user.as_ref())
+    })
 }

@@ -128,8 +128,17 @@ async fn a_service_key_speaks_for_any_user_and_a_token_for_its_own() {
             door.refused("PUT", "/v1/devices/phone", SERVICE, Some(body.clone())).await,
             (400, "user_missing".to_owned())
         );
+        assert_eq!(door.call("PUT", "/v1/devices/phone?user=anna", SERVICE, Some(body.clone())).await.0, 201);
+        assert_eq!(
+            door.refused("PUT", "/v1/devices/phone?user=anna", &token("ben"), Some(body.clone())).await,
+            (403, "user_not_yours".to_owned())
+        );
         body["user"] = json!("anna");
-        assert_eq!(door.call("PUT", "/v1/devices/phone", SERVICE, Some(body.clone())).await.0, 201);
+        assert_eq!(door.call("PUT", "/v1/devices/phone", SERVICE, Some(body.clone())).await.0, 200);
+        assert_eq!(
+            door.refused("PUT", "/v1/devices/phone?user=ben", SERVICE, Some(body.clone())).await,
+            (400, "body_invalid".to_owned())
+        );
         assert_eq!(
             door.refused("PUT", "/v1/devices/phone", &token("ben"), Some(body.clone())).await,
             (403, "user_not_yours".to_owned())

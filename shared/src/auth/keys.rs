@@ -155,7 +155,7 @@ pub(super) fn from_secret(secret: &str) -> Key {
 }
 
 pub(super) fn from_jwks_file(file: &Path) -> Result<Vec<Key>, VerifierError> {
-    let fault = |problem: String| VerifierError { place: file.display().to_string(), problem };
+    let fault = |problem: String| VerifierError { place: format!("auth.jwks_file: {}", file.display()), problem };
     let text = std::fs::read(file).map_err(|error| fault(format!("the key set cannot be read: {error}")))?;
     let set = serde_json::from_slice(&text).map_err(|error| fault(format!("this is not a JWKS: {error}")))?;
     let keys = from_jwks(&set);
@@ -166,7 +166,7 @@ pub(super) fn from_jwks_file(file: &Path) -> Result<Vec<Key>, VerifierError> {
 }
 
 pub(super) fn from_pem_file(file: &Path) -> Result<Key, VerifierError> {
-    let fault = |problem: String| VerifierError { place: file.display().to_string(), problem };
+    let fault = |problem: String| VerifierError { place: format!("auth.public_key_file: {}", file.display()), problem };
     let pem = std::fs::read(file).map_err(|error| fault(format!("the public key cannot be read: {error}")))?;
     let key = DecodingKey::from_ec_pem(&pem)
         .or_else(|_| DecodingKey::from_rsa_pem(&pem))

@@ -197,6 +197,8 @@ impl Inner {
 struct Header {
     alg: String,
     kid: Option<String>,
+    /// Extensions that must be understood (RFC 7515, section 4.1.11); none is known here.
+    crit: Option<serde_json::Value>,
 }
 
 /// Reads the header ourselves, so that an algorithm the library does not know (`none`) gets its own answer.
@@ -209,7 +211,11 @@ fn read_header(token: &str) -> Result<Header, TokenError> {
     }
     let header = token.split('.').next().unwrap_or_default();
     let json = URL_SAFE_NO_PAD.decode(header).map_err(|_| TokenError::Malformed)?;
-    serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)
+    let header: Header = serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)?;
+    if header.crit.is_some() {
+        return Err(TokenError::Malformed);
+    }
+    Ok(header)
 }
 
 fn verify_signature(token: &str, algorithm: Algorithm, keys: &[Key]) -> Result<RawClaims, TokenError> {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::kind::Raw;
-use super::settings::{Entry, Settings, Source, path_matches, segments};
+use super::settings::{Entry, Settings, Source, mask_url_password, path_matches, segments};
 use super::{Setting, toml_file};
 
 /// One thing that is wrong with the configuration: where, and what to do.
@@ -109,12 +109,12 @@ impl Loader {
                 for line in lines {
                     match line {
                         Ok(variable) => variables.push(variable),
-                        Err(error) => self.faults.push(ConfigFault::new(file.display().to_string(), error.to_string())),
+                        Err(error) => self.faults.push(env_fault(file, &error)),
                     }
                 }
                 self.variables(variables, Some(file));
             }
-            Err(error) => self.faults.push(ConfigFault::new(file.display().to_string(), error.to_string())),
+            Err(error) => self.faults.push(env_fault(file, &error)),
         }
         self
     }
@@ -146,7 +146,7 @@ impl Loader {
             };
             match setting.kind.read(&raw) {
                 Some(value) => {
-                    let entry = Entry { value, source, secret: setting.kind.is_secret() };
+                    let entry = Entry { value, source, kind: setting.kind };
                     values.insert(path, entry);
                 }
                 None => {
@@ -219,9 +219,22 @@ impl Loader {
 
 fn show(raw: &Raw) -> String {
     match raw {
-        Raw::One(text) => format!("`{text}`"),
+        Raw::One(text) => format!("`{}`", mask_url_password(text)),
         Raw::Many(items) => format!("the list [{}]", items.join(", ")),
     }
+}
+
+/// What is wrong with a `.env` file; the line itself may hold a secret and is not shown.
+fn env_fault(file: &Path, error: &dotenvy::Error) -> ConfigFault {
+    let place = file.display().to_string();
+    let dotenvy::Error::LineParse(line, _) = error else {
+        return ConfigFault::new(place, format!("the file cannot be read: {error}"));
+    };
+    let number = std::fs::read_to_string(file)
+        .ok()
+        .and_then(|text| text.lines().position(|candidate| candidate.trim() == line.trim()));
+    let place = number.map_or(place.clone(), |number| format!("{place}:{}", number + 1));
+    ConfigFault::new(place, "this line cannot be read; allowed is NAME=VALUE, a value with spaces or signs in 'quotes'")
 }
 
 /// The file that a start without `--config` reads: `TIDINGS_CONFIG`, else `tidings.toml` here if there is one.

@@ -30,14 +30,24 @@ pub fn reference_page(tables: &[&[Setting]]) -> String {
 #[must_use]
 pub fn default_file(tables: &[&[Setting]]) -> String {
     let mut file = String::from("# Every setting of Tidings at its default. Uncomment what you change.\n");
-    let mut section = "";
+    // TOML has each table once, wherever its settings are declared.
+    let mut sections: Vec<(&str, Vec<(&str, &Setting)>)> = Vec::new();
     for setting in tables.iter().flat_map(|table| table.iter()) {
         let (head, key) = setting.path.rsplit_once('.').unwrap_or(("", setting.path));
-        if head != section {
-            section = head;
+        match sections.iter_mut().find(|(section, _)| *section == head) {
+            Some((_, keys)) => keys.push((key, setting)),
+            None => sections.push((head, vec![(key, setting)])),
+        }
+    }
+    // Keys of no table come before the first table.
+    sections.sort_by_key(|(head, _)| !head.is_empty());
+    for (head, keys) in sections {
+        if !head.is_empty() {
             let _ = writeln!(file, "\n# [{}]", head.replace('*', "NAME"));
         }
-        let _ = writeln!(file, "# {}\n# {key} = {}", setting.doc, toml_text(setting));
+        for (key, setting) in keys {
+            let _ = writeln!(file, "# {}\n# {key} = {}", setting.doc, toml_text(setting));
+        }
     }
     file
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::kind::Value;
+use super::kind::{Kind, Value};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl fmt::Display for Source {
 pub(super) struct Entry {
     pub(super) value: Value,
     pub(super) source: Source,
-    pub(super) secret: bool,
+    pub(super) kind: Kind,
 }
 
 /// One line of `config show`.
@@ -218,7 +218,7 @@ impl Settings {
             .iter()
             .map(|(path, entry)| Shown {
                 path: path.clone(),
-                value: if entry.secret { masked(&entry.value) } else { shown(&entry.value) },
+                value: if entry.kind.is_secret() { masked(&entry.value) } else { shown(&entry.value, entry.kind) },
                 source: entry.source.to_string(),
             })
             .collect()
@@ -247,8 +247,15 @@ fn masked(value: &Value) -> String {
     }
 }
 
-fn shown(value: &Value) -> String {
+/// As it could stand in the file.
+fn shown(value: &Value, kind: Kind) -> String {
     match value {
+        Value::Number(number) if kind == Kind::Duration => {
+            with_unit(*number, &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)])
+        }
+        Value::Number(number) if kind == Kind::Bytes => {
+            with_unit(*number, &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("", 1)])
+        }
         Value::Text(text) => mask_url_password(text),
         Value::Texts(items) => format!("[{}]", items.join(", ")),
         Value::Path(path) => path.display().to_string(),
@@ -258,14 +265,32 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// `postgres://user:password@host` without its password.
-fn mask_url_password(text: &str) -> String {
+/// In the largest unit that it is a whole number of.
+fn with_unit(number: u64, units: &[(&str, u64)]) -> String {
+    let fitting = units.iter().find(|(_, factor)| number > 0 && number.is_multiple_of(*factor)).or(units.last());
+    fitting.map_or_else(|| number.to_string(), |(unit, factor)| format!("{}{unit}", number / factor))
+}
+
+/// `postgres://user:password@host?password=…` without its passwords.
+pub(super) fn mask_url_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let Some((login, host)) = rest.rsplit_once('@') else { return text.to_owned() };
-    match login.split_once(':') {
-        Some((user, _)) => format!("{scheme}://{user}:(secret)@{host}"),
-        None => text.to_owned(),
-    }
+    let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
+    let place = match place.rsplit_once('@') {
+        Some((login, host)) => match login.split_once(':') {
+            Some((user, _)) => format!("{user}:(secret)@{host}"),
+            None => place.to_owned(),
+        },
+        None => place.to_owned(),
+    };
+    let Some(query) = query else { return format!("{scheme}://{place}") };
+    let query: Vec<String> = query
+        .split('&')
+        .map(|pair| match pair.split_once('=') {
+            Some((name, _)) if name.to_ascii_lowercase().contains("password") => format!("{name}=(secret)"),
+            _ => pair.to_owned(),
+        })
+        .collect();
+    format!("{scheme}://{place}?{}", query.join("&"))
 }
 
 /// The segments of a dotted path; a segment in double quotes may hold dots.

@@ -84,6 +84,31 @@ fn secrets_are_never_shown_not_even_in_faults() {
         .unwrap();
     assert_eq!(settings.optional_text("broker.secret").as_deref(), Some("hunter2"));
     assert!(!format!("{:?}", settings.show()).contains("hunter2"));
+    let settings =
+        Loader::new(&[TABLE]).flag("--database", "broker.database", "postgres://db/x?user=u&password=hunter2");
+    let shown = format!("{:?}", settings.load().unwrap().show());
+    assert!(shown.contains("postgres://db/x?user=u&password=(secret)"), "{shown}");
+    let env = file("SECRET=hun'ter2\n");
+    let faults = Loader::new(&[TABLE])
+        .flag("--database", "broker.database", "postgress://tidings:hunter2@db/tidings")
+        .env_file(env.path())
+        .load()
+        .unwrap_err()
+        .to_string();
+    assert!(faults.contains("2 faults") && faults.contains("postgress://tidings:(secret)@db/tidings"), "{faults}");
+    assert!(faults.contains(":1: this line cannot be read") && !faults.contains("ter2"), "{faults}");
+}
+
+#[test]
+fn times_and_sizes_are_shown_as_they_are_written() {
+    let settings = Loader::new(&[TABLE]).flag("--set", "broker.limits.packet", "1500").load().unwrap();
+    let shown: Vec<String> =
+        settings.show().into_iter().map(|shown| format!("{}={}", shown.path, shown.value)).collect();
+    assert!(shown.contains(&"broker.wake.grace=3s".to_owned()), "{shown:?}");
+    assert!(shown.contains(&"broker.limits.packet=1500".to_owned()), "{shown:?}");
+    let settings = Loader::new(&[TABLE]).flag("--set", "broker.wake.grace", "0s").load().unwrap();
+    assert!(settings.show().iter().any(|shown| shown.value == "0ms"));
+    assert!(settings.show().iter().any(|shown| shown.value == "1MiB"));
 }
 
 #[test]
@@ -112,7 +137,12 @@ fn secret_and_loggly_are_understood_as_they_are() {
 
 #[test]
 fn the_default_file_is_toml_and_says_every_setting() {
-    let text = default_file(&[SETTINGS]);
+    const SCATTERED: &[Setting] = &[
+        Setting::new("broker.http.listen", Kind::Address, "127.0.0.1:8080", "Where."),
+        Setting::new("broker.wake.grace", Kind::Duration, "3s", "How long."),
+        Setting::new("broker.http.wait", Kind::Duration, "25s", "How long."),
+    ];
+    let text = default_file(&[SETTINGS, SCATTERED]);
     let uncommented: String = text
         .lines()
         .filter_map(|line| line.strip_prefix("# "))

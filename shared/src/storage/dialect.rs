@@ -18,7 +18,7 @@ impl Dialect {
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             Ok(Self::Postgres)
         } else {
-            Err(StorageError::Unreachable {
+            Err(StorageError::Unusable {
                 url: super::error::without_password(url),
                 problem: "a database address begins with sqlite:// or postgres://".to_owned(),
             })

@@ -11,6 +11,14 @@ pub enum StorageError {
         /// What was seen.
         problem: String,
     },
+    /// The address, or the file that it names, cannot be used; waiting does not help.
+    #[error("database {url}: {problem}")]
+    Unusable {
+        /// The address without its password.
+        url: String,
+        /// What was seen, and what to do.
+        problem: String,
+    },
     /// A query failed.
     #[error("database: {0}")]
     Query(#[from] sqlx::Error),
@@ -31,7 +39,7 @@ impl StorageError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
-            Self::Corrupt(_) => false,
+            Self::Unusable { .. } | Self::Corrupt(_) => false,
             Self::Query(error) => match error {
                 sqlx::Error::Io(_)
                 | sqlx::Error::PoolTimedOut
@@ -51,8 +59,8 @@ impl StorageError {
 /// An address that may be shown.
 pub(super) fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    match rest.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://{host}"),
-        None => url.to_owned(),
-    }
+    // A password may stand before the host or among the parameters.
+    let place = rest.split('?').next().unwrap_or(rest);
+    let host = place.rsplit_once('@').map_or(place, |(_, host)| host);
+    format!("{scheme}://{host}")
 }

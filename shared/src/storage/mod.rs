@@ -36,12 +36,20 @@ impl Database {
     /// Connects to `sqlite://FILE` (made when missing, its folder too) or `postgres://…` and applies the migrations.
     ///
     /// # Errors
-    /// [`StorageError::Unreachable`] names the address without its password and says why.
+    /// [`StorageError::Unreachable`] and [`StorageError::Unusable`] name the address without its password and say why.
     pub async fn connect(url: &str, max_connections: u32) -> Result<Self, StorageError> {
         sqlx::any::install_default_drivers();
         let dialect = Dialect::of_url(url)?;
         let shown = error::without_password(url);
-        let fault = |problem: String| StorageError::Unreachable { url: shown.clone(), problem };
+        let fault = |problem: String| match dialect {
+            Dialect::Postgres => StorageError::Unreachable { url: shown.clone(), problem },
+            // A file does not come by itself. One that another process has locked does.
+            Dialect::Sqlite if problem.contains("locked") => StorageError::Unreachable { url: shown.clone(), problem },
+            Dialect::Sqlite => StorageError::Unusable {
+                url: shown.clone(),
+                problem: format!("{problem}; name a file in a folder that the user of this process may write to"),
+            },
+        };
         let options: AnyConnectOptions =
             prepare(url, dialect).map_err(&fault)?.parse().map_err(|e: sqlx::Error| fault(e.to_string()))?;
         let pool = AnyPoolOptions::new()
@@ -77,30 +85,34 @@ impl Database {
 
     /// Connects, trying again with a growing pause until it succeeds or the shutdown begins (`None`). `health` says
     /// meanwhile what is missing.
+    ///
+    /// # Errors
+    /// [`StorageError::Unusable`]: waiting would not help.
     pub async fn connect_patiently(
         url: &str,
         max_connections: u32,
         health: &Dependency,
         shutdown: &Shutdown,
-    ) -> Option<Self> {
+    ) -> Result<Option<Self>, StorageError> {
         let mut pause = Duration::from_millis(250);
         loop {
             let attempt = tokio::select! {
-                () = shutdown.wait() => return None,
+                () = shutdown.wait() => return Ok(None),
                 attempt = Self::connect(url, max_connections) => attempt,
             };
             match attempt {
                 Ok(database) => {
                     health.ready();
-                    return Some(database);
+                    return Ok(Some(database));
                 }
+                Err(error @ StorageError::Unusable { .. }) => return Err(error),
                 Err(error) => {
                     tracing::error!(%error, "waiting for the database; trying again in {pause:?}");
                     health.missing(error.to_string());
                 }
             }
             tokio::select! {
-                () = shutdown.wait() => return None,
+                () = shutdown.wait() => return Ok(None),
                 () = tokio::time::sleep(pause) => {}
             }
             pause = (pause * 2).min(Duration::from_secs(10));
@@ -168,6 +180,20 @@ mod tests {
         let error =
             Database::connect("postgres://tidings:hunter2@127.0.0.1:1/tidings", 1).await.unwrap_err().to_string();
         assert!(error.contains("127.0.0.1:1") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_waiting_does_not_mend_is_told_at_once() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let below = format!("sqlite://{}/tidings.db", file.path().display());
+        let other = "https://db/tidings";
+        for (url, part) in [(below.as_str(), "may write"), (other, "begins with sqlite:// or postgres://")] {
+            let health = crate::health::Health::default().register("database");
+            let shutdown = Shutdown::new();
+            let waiting = Database::connect_patiently(url, 1, &health, &shutdown);
+            let error = tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use tidings_tests::ports;
 use tidings_tests::programs::program;
 use tidings_tests::running::Running;
 use tidings_tests::wait::{PATIENCE, eventually};
-use tidings_tests::world::{HANDLER_KEY, SERVICE_KEY};
+use tidings_tests::world::{HANDLER_KEY, SERVICE_KEY, World};
 
 /// Settings with which a broker starts, less what a test makes wrong.
 fn good_broker(folder: &Path, mqtt: SocketAddr) -> Vec<(String, String)> {
@@ -82,6 +82,16 @@ fn a_read_only_data_folder_is_named() {
     let offset = ports::Offset::take();
     let up = tidings(folder.path(), &["up", "--data", "/proc/tidings", "--port-offset", &offset.number().to_string()]);
     fails_saying(up, &["/proc/tidings", "--data"]);
+}
+
+#[test]
+fn tidings_up_on_a_folder_in_use_names_it_and_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let _first = World::up_in(&data);
+    let offset = ports::Offset::take().number().to_string();
+    let second = tidings(folder.path(), &["up", "--data", &data.display().to_string(), "--port-offset", &offset]);
+    fails_saying(second, &[&data.display().to_string(), "in use by another broker"]);
 }
 
 #[test]

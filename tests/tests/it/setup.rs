@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use tidings_tests::curl::Request;
 use tidings_tests::programs::program;
 use tidings_tests::running::Running;
 use tidings_tests::wait::PATIENCE;
@@ -47,6 +48,32 @@ fn what_is_kept_is_there_at_the_next_start() {
     // The token of the first start is good in the second: the issuer kept its key.
     let answer = tidings_tests::curl::Request::get(second.url(8080, "/v1/messages")).bearer(&token).send();
     assert!([200, 304].contains(&answer.status), "{answer}");
+}
+
+#[test]
+fn tokens_are_for_this_backend_from_the_development_issuer() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let world = World::up_in(&data);
+    let answer = |token: &str| Request::get(world.url(8080, "/v1/messages?wait=0s")).bearer(token).send();
+    let with = |claims: serde_json::Value| {
+        let request = serde_json::json!({ "user": "42", "claims": claims });
+        let token = Request::post(world.url(8090, "/tokens")).json(&request).send().json();
+        answer(token["token"].as_str().unwrap())
+    };
+    assert_eq!(with(serde_json::json!({})).status, 200);
+    for (claims, code) in [
+        (serde_json::json!({ "iss": "https://evil.test" }), "token_issuer"),
+        (serde_json::json!({ "aud": "another app" }), "token_audience"),
+    ] {
+        let refused = with(claims);
+        assert_eq!((refused.status, refused.json()["error"]["code"].as_str()), (401, Some(code)), "{refused}");
+    }
+    // Made beside it, without a word about its ports.
+    let mut token = Command::new(program("tidings"));
+    token.current_dir(folder.path()).args(["token", "42", "--data"]).arg(&data);
+    let made = token.output().expect("a token");
+    assert_eq!(answer(String::from_utf8(made.stdout).unwrap().trim()).status, 200);
 }
 
 #[test]

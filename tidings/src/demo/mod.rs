@@ -29,7 +29,7 @@ pub(crate) async fn run(common: &Common, verbose: bool) -> anyhow::Result<()> {
         "Starting a backend that keeps nothing: broker, handlers, push-gateway, passbook-service, simulators.",
     )?;
     let mut up = Up::start(common, &args, !verbose, shutdown.clone()).await?;
-    up.ready().await?;
+    anyhow::ensure!(up.ready().await?, "stopped before everything was ready");
     let stage = Stage::new(&up)?;
     let played = tokio::select! {
         played = play(&story, &stage) => played,

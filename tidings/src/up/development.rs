@@ -1,6 +1,6 @@
 //! Keys and tokens of a development machine, kept in the data folder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use rand::RngExt;
@@ -35,6 +35,22 @@ fn random_u128() -> u128 {
     rand::rng().random()
 }
 
+/// Where the last start on this data folder says who issues its tokens.
+fn issuer_file(data: &Path) -> PathBuf {
+    data.join("dev").join("issuer")
+}
+
+/// Notes who issues tokens here, so that [`mint`] makes good ones whatever ports were chosen.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn note_issuer(data: &Path, url: &str) -> anyhow::Result<()> {
+    let file = issuer_file(data);
+    std::fs::create_dir_all(data.join("dev"))
+        .and_then(|()| std::fs::write(&file, format!("{url}\n")))
+        .with_context(|| format!("cannot write {}", file.display()))
+}
+
 /// A token of the development issuer, for `tidings token` beside a running `tidings up`.
 ///
 /// # Errors
@@ -45,7 +61,11 @@ pub(crate) fn mint(settings: &Settings, user: &UserId, ttl: &str, clock: &Clock)
         "the configuration names an issuer of its own (auth.jwks_url, auth.jwks_file or auth.public_key_file); ask that one for a token"
     );
     let config = tidings_simulators::Config::from_settings(settings);
-    let url = config.control_url.clone().unwrap_or_else(|| format!("http://{}", reach(config.control_listen)));
+    let noted = std::fs::read_to_string(issuer_file(&settings.path("data"))).ok();
+    let url = noted
+        .map(|url| url.trim().to_owned())
+        .or_else(|| config.control_url.clone())
+        .unwrap_or_else(|| format!("http://{}", reach(config.control_listen)));
     let issuer = Issuer::load_or_create(&config.folder.join("issuer"), &url, clock.clone())?;
     token(&issuer, user, ttl)
 }

@@ -74,17 +74,18 @@ impl Up {
         Ok(Self { settings, simulators, together, shutdown, _ephemeral: ephemeral })
     }
 
-    /// Waits until every service says that it is ready.
+    /// Waits until every service says that it is ready; `false`: a signal came first, and everything has stopped.
     ///
     /// # Errors
-    /// When one of them ends, or is not ready within a minute; the text says what it misses.
-    pub(crate) async fn ready(&mut self) -> anyhow::Result<()> {
+    /// When one of them fails, or is not ready within a minute; the text says what it misses.
+    pub(crate) async fn ready(&mut self) -> anyhow::Result<bool> {
         tokio::select! {
-            ready = ready::wait_for_all(&self.settings) => ready,
-            ended = self.together.wait() => {
-                ended?;
-                anyhow::bail!("stopped before everything was ready")
-            }
+            ready = ready::wait_for_all(&self.settings) => match ready {
+                // What has failed is the cause, not that it is missing.
+                Err(_) if self.shutdown.is_down() => self.together.wait().await.map(|()| false),
+                ready => ready.map(|()| true),
+            },
+            ended = self.together.wait() => ended.map(|()| false),
         }
     }
 
@@ -114,8 +115,8 @@ pub(crate) async fn run(common: &Common, args: &UpArgs) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let mut up = Up::start(common, args, false, shutdown).await?;
     match up.ready().await {
-        Ok(()) => {}
-        Err(_) if up.shutdown.is_down() => return up.wait().await,
+        Ok(true) => {}
+        Ok(false) => return Ok(()),
         Err(error) => {
             // The cause is told; what the other services say while they stop adds nothing.
             let _ = up.stop().await;

@@ -49,6 +49,7 @@ pub(super) fn table(up: &Up) -> anyhow::Result<String> {
     if own_issuer {
         rows.push(("tokens", "from your own issuer (auth.*); development tokens are not accepted".to_owned()));
     } else {
+        development::note_issuer(&data, up.simulators.issuer().url())?;
         for user in USERS {
             let token = development::token(up.simulators.issuer(), &UserId::new(user)?, "30d")?;
             files.push(write_token(&data, user, &token)?);

@@ -67,6 +67,12 @@ pub(super) fn after_simulators(
     let credentials = simulators.credentials();
     if !has_own_issuer(settings) {
         defaults.set("auth.jwks_url", &credentials.jwks_url);
+        let issuer = simulators.issuer();
+        // Whoever brings a secret has another issuer besides this one, whose tokens may say anything there.
+        if settings.optional_text("auth.secret").is_none() {
+            defaults.set("auth.issuers", issuer.url());
+            defaults.set("auth.audiences", "tidings");
+        }
     }
     if let Some(ca) = &credentials.ca_file {
         defaults.set("push.ca_file", ca.display());

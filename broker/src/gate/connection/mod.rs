@@ -58,6 +58,8 @@ pub(super) struct Connection<S> {
     close: Option<DisconnectReasonCode>,
     /// Something was written that is not flushed yet.
     writing: bool,
+    /// CONNACK is on its way. Before it nothing may be sent (MQTT-3.2.0-1), so nothing is read either.
+    answered: bool,
     /// False after DISCONNECT: what follows it is not read (MQTT-3.14.4-1).
     reading: bool,
     dialect: Dialect,
@@ -77,6 +79,8 @@ pub(super) struct Connection<S> {
 /// What the connection's task is woken for.
 enum Event {
     Received(usize),
+    /// CONNACK is on its way: what came behind CONNECT may be handed over.
+    Answered,
     Timer,
     End(End),
 }
@@ -119,6 +123,7 @@ impl<S: Stream> Connection<S> {
             pending: VecDeque::new(),
             close: None,
             writing: false,
+            answered: false,
             reading: true,
             dialect,
             peer,
@@ -145,7 +150,9 @@ impl<S: Stream> Connection<S> {
 
     async fn serve(&mut self) -> End {
         loop {
-            if let Err(end) = self.hand_over().await {
+            if self.answered
+                && let Err(end) = self.hand_over().await
+            {
                 return end;
             }
             match poll_fn(|cx| self.poll_event(cx)).await {
@@ -157,6 +164,7 @@ impl<S: Stream> Connection<S> {
                         self.last_packet = Instant::now();
                     }
                 }
+                Event::Answered => {}
                 Event::Timer => {
                     match self.overdue() {
                         // The engine may have kept us from reading what has long arrived.
@@ -211,8 +219,12 @@ impl<S: Stream> Connection<S> {
         if self.timer.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Event::Timer);
         }
+        let waits = !self.answered;
         if let Poll::Ready(end) = self.poll_output(cx) {
             return Poll::Ready(Event::End(end));
+        }
+        if waits {
+            return if self.answered { Poll::Ready(Event::Answered) } else { Poll::Pending };
         }
         if self.listening() {
             match poll_receive(&mut self.stream, &mut self.inbound, cx) {

@@ -88,8 +88,11 @@ impl<S: Stream> Connection<S> {
 
     fn encode(&mut self, mut packet: Packet, out: &mut BytesMut) -> Encoded {
         match &mut packet {
-            Packet::ConnectAck(ack) if ack.reason_code == ConnectAckReason::Success => {
-                ack.assigned_client_id = self.assigned.take().map(|id| String::from(id).into());
+            Packet::ConnectAck(ack) => {
+                self.answered = true;
+                if ack.reason_code == ConnectAckReason::Success {
+                    ack.assigned_client_id = self.assigned.take().map(|id| String::from(id).into());
+                }
             }
             Packet::Publish(publish) => {
                 if let Some(aliases) = &mut self.aliases {

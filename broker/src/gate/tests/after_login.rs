@@ -140,6 +140,24 @@ async fn a_client_that_allows_aliases_gets_its_topic_in_full_once() {
 }
 
 #[tokio::test]
+async fn nothing_goes_out_before_connack_however_much_comes_with_connect() {
+    let house = House::open().await;
+    let connect = |version| Connect::new(version, "eager").login("handler", KEY).bytes();
+    for _ in 0..20 {
+        let mut client = house.send(&[connect(5), packet(0xC0, &[])].concat()).await;
+        assert!(matches!(client.packet().await, Some(Packet::ConnectAck(_))));
+        assert!(matches!(client.packet().await, Some(Packet::PingResponse)));
+
+        let mut client = house.send(&[connect(5), connect(5)].concat()).await;
+        assert!(matches!(client.packet().await, Some(Packet::ConnectAck(_))));
+        assert_eq!(client.disconnected().await, 0x82);
+
+        let mut client = house.send(&[connect(4), packet(0xC1, &[])].concat()).await;
+        assert_eq!(client.last_words().await, [0x20, 2, 0, 0]);
+    }
+}
+
+#[tokio::test]
 async fn a_message_goes_through_byte_by_byte() {
     let house = House::open().await;
     let mut reader = house.handler("reader").await;

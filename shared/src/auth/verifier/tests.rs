@@ -79,6 +79,11 @@ async fn forged_and_broken_tokens_are_refused() {
     // {"alg":"none"} . {"sub":"1","exp":9999999999} .
     let none = "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIiwiZXhwIjo5OTk5OTk5OTk5fQ.";
     assert_eq!(verifier.verify(none).await, Err(TokenError::AlgorithmNotAllowed("none".into())));
+    let mut critical = JwtHeader::new(Algorithm::HS256);
+    critical.extras.insert("crit", json!(["x"]));
+    let key = EncodingKey::from_secret(b"a shared secret of the tests");
+    let token = encode(&critical, &json!({"sub": "1", "exp": NOW_S + 60}), &key).unwrap();
+    assert_eq!(verifier.verify(&token).await, Err(TokenError::Malformed), "an extension that must be understood");
     assert_eq!(refusal(json!({"exp": NOW_S + 60})).await, TokenError::BadClaim("sub"));
     assert_eq!(refusal(json!({"sub": "", "exp": NOW_S + 60})).await, TokenError::BadClaim("sub"));
     assert_eq!(refusal(json!({"sub": "1", "exp": "soon"})).await, TokenError::BadClaim("(their JSON form)"));
