@@ -26,6 +26,8 @@ pub(super) struct Task {
     engine: Engine,
     log: Arc<dyn MessageLog>,
     clock: Clock,
+    last_clock_ms: i64,
+    stepped_back_ms: i64,
     watchers: Arc<Watchers>,
     stats: Arc<Mutex<Stats>>,
     outboxes: HashMap<ConnId, Arc<Outbox>>,
@@ -53,6 +55,8 @@ impl Task {
             engine,
             reads: Reads::new(log.clone(), answers.clone()),
             log,
+            last_clock_ms: clock.now_ms(),
+            stepped_back_ms: 0,
             clock,
             watchers,
             stats,
@@ -122,7 +126,17 @@ impl Task {
     }
 
     fn input(&mut self, input: Input) {
-        self.engine.handle(self.clock.now_ms(), input, &mut self.out);
+        let now_ms = self.now_ms();
+        self.engine.handle(now_ms, input, &mut self.out);
+    }
+
+    /// The engine's time: the clock's, except that a step back of the clock (somebody set it) is no step. Otherwise
+    /// every grace period that is running would wait until the clock is where it was.
+    fn now_ms(&mut self) -> i64 {
+        let clock_ms = self.clock.now_ms();
+        self.stepped_back_ms += (self.last_clock_ms - clock_ms).max(0);
+        self.last_clock_ms = clock_ms;
+        clock_ms + self.stepped_back_ms
     }
 
     fn answer(&mut self, input: Input) {
@@ -206,9 +220,9 @@ impl Task {
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
     }
 
-    fn sleep(&self) -> Duration {
+    fn sleep(&mut self) -> Duration {
         let Some(deadline) = self.engine.next_deadline() else { return LONGEST_SLEEP };
-        let left = deadline.saturating_sub(self.clock.now_ms());
+        let left = deadline.saturating_sub(self.now_ms());
         Duration::from_millis(u64::try_from(left).unwrap_or(0)).min(LONGEST_SLEEP)
     }
 

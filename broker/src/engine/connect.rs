@@ -6,7 +6,7 @@ use rmqtt_codec::v5::{ConnectAck, ConnectAckReason, DisconnectReasonCode, Packet
 
 use super::inflight::State;
 use super::io::{ConnId, ConnectRequest, Protocol};
-use super::session::{Online, Owner, Session, SessionId};
+use super::session::{Online, Owner, Session, SessionId, Storing};
 use super::timers::Timer;
 use super::will::{Fate, Will};
 use super::{Engine, Output};
@@ -109,7 +109,7 @@ impl Engine {
             aliases: Vec::new(),
             appending: 0,
             deferred: Vec::new(),
-            storing: false,
+            storing: Storing::Idle,
         };
         let Some(session) = self.sessions.get_mut(id) else { return };
         if let Some(at) = session.expires_at.take() {

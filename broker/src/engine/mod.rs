@@ -85,6 +85,8 @@ pub struct Engine {
     puts: Map<Ticket, AfterPut>,
     reads: Map<Ticket, Reader>,
     next_ticket: u64,
+    /// SUBSCRIBE packets so far.
+    subscribes: u32,
     /// Sessions with packets that wait for their cursor to be stored.
     deferred: Vec<SessionId>,
     dirty: Vec<SessionId>,
@@ -125,6 +127,7 @@ impl Engine {
             puts: Map::with_hasher(seeded),
             reads: Map::with_hasher(seeded),
             next_ticket: 0,
+            subscribes: 0,
             deferred: Vec::new(),
             dirty: Vec::new(),
             dirty_groups: Vec::new(),

@@ -14,7 +14,7 @@ use super::inbound::{Inbound, Step};
 use super::inflight::{Entry, Source, State};
 use super::io::{ConnId, Ticket};
 use super::retained::Slot;
-use super::session::{Owner, RetainedScan, Session, SessionId};
+use super::session::{Owner, RetainedScan, Session, SessionId, Storing};
 use super::shared_group::{Group, GroupId, Groups};
 use super::subscribe::Subscribed;
 use super::subscriptions::Options;
@@ -295,7 +295,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let persistent = session.persistent();
         let Some(online) = &mut session.online else { return };
-        if (persistent && must_be_stored(&packet)) || online.storing || !online.deferred.is_empty() {
+        if (persistent && must_be_stored(&packet)) || online.storing != Storing::Idle || !online.deferred.is_empty() {
             online.deferred.push(packet);
             self.deferred.push(id);
         } else {
@@ -308,11 +308,13 @@ impl Engine {
     pub(crate) fn store_deferred(&mut self) {
         for id in std::mem::take(&mut self.deferred) {
             let Some(session) = self.sessions.get_mut(id) else { continue };
-            let Some(online) = session.online.as_mut().filter(|online| !online.storing) else { continue };
+            let Some(online) = session.online.as_mut().filter(|online| online.storing == Storing::Idle) else {
+                continue;
+            };
             let packets = std::mem::take(&mut online.deferred);
             let conn = online.conn;
             if packets.iter().any(must_be_stored) {
-                online.storing = true;
+                online.storing = Storing::Asked;
                 self.store_cursor(id, AfterPut::Send { conn, packets });
             } else {
                 self.send_all(conn, packets);
@@ -326,17 +328,20 @@ impl Engine {
         let Some(&id) = self.conns.get(&conn) else { return };
         if stored {
             self.send_all(conn, packets);
-            self.go_on_storing(id);
+            self.go_on_storing(id, Storing::Asked);
         } else if let Some(online) = self.online(conn) {
             packets.append(&mut online.deferred);
             online.deferred = packets;
+            online.storing = Storing::Failed;
             self.timers.set(self.now.saturating_add(RETRY_MS), Timer::Store(id));
         }
     }
 
-    pub(crate) fn go_on_storing(&mut self, id: SessionId) {
-        if let Some(online) = self.sessions.get_mut(id).and_then(|session| session.online.as_mut()) {
-            online.storing = false;
+    /// What the session waited for in this state is over.
+    pub(crate) fn go_on_storing(&mut self, id: SessionId, state: Storing) {
+        let online = self.sessions.get_mut(id).and_then(|session| session.online.as_mut());
+        if let Some(online) = online.filter(|online| online.storing == state) {
+            online.storing = Storing::Idle;
             self.deferred.push(id);
         }
     }

@@ -160,6 +160,7 @@ impl Engine {
                     id: subscription.id,
                     since: subscription.since,
                     group: None,
+                    by: 0,
                 });
             }
             self.stats.subscriptions += 1;

@@ -56,6 +56,8 @@ pub(crate) struct Subscription {
     /// Only messages after this place are for it.
     pub(crate) since: Offset,
     pub(crate) group: Option<GroupId>,
+    /// The SUBSCRIBE that made it or changed it last.
+    pub(crate) by: u32,
 }
 
 /// How far a reader of the log has come: a session, or a shared group.
@@ -101,6 +103,17 @@ pub(crate) struct RetainedScan {
     pub(crate) after: Option<super::retained::Slot>,
 }
 
+/// Where a session stands with packets that wait until its state is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Storing {
+    /// None wait.
+    Idle,
+    /// The log was asked.
+    Asked,
+    /// The log could not; it is asked again after a while.
+    Failed,
+}
+
 /// What exists only while the client is connected.
 #[derive(Debug)]
 pub(crate) struct Online {
@@ -120,8 +133,8 @@ pub(crate) struct Online {
     pub(crate) appending: u16,
     /// Packets that wait until the session's state is stored (QoS 2), and those behind them.
     pub(crate) deferred: Vec<Packet>,
-    /// The state is being stored for packets before those.
-    pub(crate) storing: bool,
+    /// Whether the state is being stored for packets before those.
+    pub(crate) storing: Storing,
 }
 
 /// One client of one user (MQTT 5, section 4.1).

@@ -24,6 +24,7 @@ pub(crate) struct Subscribed {
     pub(crate) conn: ConnId,
     pid: NonZeroU16,
     status: Vec<SubscribeAckReason>,
+    by: u32,
     /// Subscriptions that were not there before.
     new: Vec<Arc<str>>,
     /// Subscriptions that get retained messages.
@@ -36,11 +37,13 @@ impl Engine {
             // MQTT 5, 3.8.3.1: no local on a shared subscription is a protocol error.
             return self.close(conn, DisconnectReasonCode::ProtocolError);
         }
+        self.subscribes = self.subscribes.wrapping_add(1);
         let mut subscribed = Subscribed {
             session: id,
             conn,
             pid: packet.packet_id,
             status: Vec::with_capacity(packet.topic_filters.len()),
+            by: self.subscribes,
             new: Vec::new(),
             retained: Vec::new(),
         };
@@ -111,12 +114,19 @@ impl Engine {
             Some(old) => {
                 old.options = options;
                 old.id = sub_id;
+                old.by = subscribed.by;
                 old.filter.clone()
             }
             None => {
                 let filter: Arc<str> = filter.into();
-                let subscription =
-                    Subscription { filter: filter.clone(), options, id: sub_id, since: head, group: None };
+                let subscription = Subscription {
+                    filter: filter.clone(),
+                    options,
+                    id: sub_id,
+                    since: head,
+                    group: None,
+                    by: subscribed.by,
+                };
                 session.subscriptions.push(subscription);
                 self.stats.subscriptions += 1;
                 subscribed.new.push(filter.clone());
@@ -160,8 +170,13 @@ impl Engine {
     pub(crate) fn subscribed(&mut self, mut subscribed: Subscribed, stored: bool) {
         let id = subscribed.session;
         if !stored {
+            let by = subscribed.by;
             for filter in &subscribed.new {
-                self.remove_subscription(id, filter);
+                // Unless a later SUBSCRIBE has asked for it again.
+                let current = self.sessions.get(id).and_then(|session| session.subscription(filter));
+                if current.is_some_and(|subscription| subscription.by == by) {
+                    self.remove_subscription(id, filter);
+                }
             }
             subscribed.retained.clear();
             for status in &mut subscribed.status {

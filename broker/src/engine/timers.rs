@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Engine;
-use super::session::SessionId;
+use super::session::{SessionId, Storing};
 use super::shared_group::GroupId;
 
 /// Something that is due at a time.
@@ -72,7 +72,7 @@ impl Engine {
                 }
                 Timer::Will(id) => self.publish_will(id),
                 Timer::Pump(id) => self.pump(id),
-                Timer::Store(id) => self.go_on_storing(id),
+                Timer::Store(id) => self.go_on_storing(id, Storing::Failed),
                 Timer::PumpGroup(id) => self.pump_group(id),
                 Timer::Events => self.retry_events(),
             }
