@@ -39,6 +39,7 @@ pub(crate) fn check(common: &Common, up: &UpArgs, settings: &Settings) -> anyhow
     let results = [
         ("broker", tidings_broker::Config::from_settings(&settings).map(drop)),
         ("handlers", tidings_handlers::Config::from_settings(&settings).map(drop)),
+        ("push-gateway", tidings_push_gateway::check(&settings)),
         ("passbook-service", tidings_passbook_service::Config::from_settings(&settings).map(drop)),
         (
             "tokens",

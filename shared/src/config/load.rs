@@ -230,9 +230,11 @@ fn env_fault(file: &Path, error: &dotenvy::Error) -> ConfigFault {
     let dotenvy::Error::LineParse(line, _) = error else {
         return ConfigFault::new(place, format!("the file cannot be read: {error}"));
     };
+    // A quote that is not closed takes the rest of the file with it: its first line is where to look.
+    let first = line.trim().lines().next().unwrap_or_default().trim();
     let number = std::fs::read_to_string(file)
         .ok()
-        .and_then(|text| text.lines().position(|candidate| candidate.trim() == line.trim()));
+        .and_then(|text| text.lines().position(|candidate| candidate.trim() == first));
     let place = number.map_or(place.clone(), |number| format!("{place}:{}", number + 1));
     ConfigFault::new(place, "this line cannot be read; allowed is NAME=VALUE, a value with spaces or signs in 'quotes'")
 }
