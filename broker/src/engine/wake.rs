@@ -24,6 +24,8 @@ use crate::log::{Message, MessageProperties, Offset, RecordKey, RecordKind};
 
 /// How many clients of a user are remembered as returned; beyond that a return may be reported again, which is harmless.
 const MAX_RETURNED: usize = 32;
+/// How many acknowledgements are remembered that came before their messages: as many as appends are on their way.
+const MAX_EARLY: usize = 4_096;
 /// How long until an event that could not be stored is tried again.
 const RETRY_MS: i64 = 1_000;
 
@@ -54,6 +56,15 @@ pub(crate) enum Event {
     Returned(DeviceReturned),
 }
 
+/// An acknowledgement that came before the engine heard that the message was stored: its reader had found it in the
+/// log already.
+#[derive(Clone, Debug)]
+struct Early {
+    user: UserId,
+    from: Offset,
+    upto: Offset,
+}
+
 /// The wake-up logic's memory.
 #[derive(Debug)]
 pub(crate) struct Wake {
@@ -65,6 +76,7 @@ pub(crate) struct Wake {
     /// Reports that are not stored yet.
     storing: BTreeSet<Offset>,
     failed: Vec<Event>,
+    early: Vec<Early>,
 }
 
 impl Wake {
@@ -75,6 +87,7 @@ impl Wake {
             marks: Map::with_hasher(seed),
             storing: BTreeSet::new(),
             failed: Vec::new(),
+            early: Vec::new(),
         }
     }
 
@@ -87,6 +100,20 @@ impl Wake {
         let first =
             self.queue.front().map(|waiting| waiting.offset).into_iter().chain(self.storing.first().copied()).min();
         first.map_or(head, |first| Offset(first.0.saturating_sub(1)))
+    }
+
+    /// Remembers an acknowledgement of messages that are not known to be stored yet.
+    fn acknowledged_early(&mut self, user: &UserId, from: Offset, upto: Offset, head: Offset) {
+        if upto > head && self.early.len() < MAX_EARLY {
+            self.early.push(Early { user: user.clone(), from, upto });
+        }
+    }
+
+    fn was_acknowledged_early(&mut self, user: &UserId, offset: Offset) -> bool {
+        let acknowledged = |early: &Early| early.user == *user && (early.from..=early.upto).contains(&offset);
+        let found = self.early.iter().any(acknowledged);
+        self.early.retain(|early| early.upto > offset);
+        found
     }
 
     fn forget(&mut self, user: &UserId, gone: impl Fn(Offset) -> bool) {
@@ -102,7 +129,8 @@ impl Wake {
 impl Engine {
     /// A message for a user was stored.
     pub(crate) fn wake_stored(&mut self, user: &UserId, offset: Offset, message: &Message) {
-        if self.wake.marks.get(user).is_some_and(|mark| mark.asleep) {
+        let early = self.wake.was_acknowledged_early(user, offset);
+        if early || self.wake.marks.get(user).is_some_and(|mark| mark.asleep) {
             return;
         }
         self.wake.pending.entry(user.clone()).or_default().insert(offset);
@@ -119,6 +147,7 @@ impl Engine {
     /// A device of the user has acknowledged one message.
     pub(crate) fn wake_acked(&mut self, user: &UserId, client: &str, offset: Offset) {
         self.wake.forget(user, |waiting| waiting == offset);
+        self.wake.acknowledged_early(user, offset, offset, self.head);
         self.wake_returned(user, client);
     }
 
@@ -127,6 +156,9 @@ impl Engine {
         self.meet(user);
         if let Some(cursor) = cursor {
             self.wake.forget(user, |offset| offset <= cursor);
+            if !self.appends.is_empty() {
+                self.wake.acknowledged_early(user, Offset::START, cursor, self.head);
+            }
         }
         self.wake_returned(user, client);
     }

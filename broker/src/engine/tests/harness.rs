@@ -103,6 +103,9 @@ pub(super) struct Bench {
     held: VecDeque<Output>,
     /// Appends and puts fail.
     pub(super) disk_full: bool,
+    /// The log stores, but its answers to appends wait for [`Bench::release_appended`].
+    pub(super) hold_appended: bool,
+    appended: Vec<Input>,
     /// Reads fail.
     pub(super) unreadable: bool,
     pub(super) reads: usize,
@@ -131,6 +134,8 @@ impl Bench {
             hold: false,
             held: VecDeque::new(),
             disk_full: false,
+            hold_appended: false,
+            appended: Vec::new(),
             unreadable: false,
             reads: 0,
             stopped: false,
@@ -180,7 +185,12 @@ impl Bench {
             Output::Append { ticket, .. } if self.disk_full => Some(Input::Appended { ticket, result: Err(full()) }),
             Output::Append { ticket, messages } => {
                 self.log.append(messages, Box::new(move |result| answer.send(result).unwrap()));
-                Some(Input::Appended { ticket, result: answered.try_recv().unwrap() })
+                let answer = Input::Appended { ticket, result: answered.try_recv().unwrap() };
+                if self.hold_appended {
+                    self.appended.push(answer);
+                    return None;
+                }
+                Some(answer)
             }
             Output::Put { ticket, .. } if self.disk_full => Some(Input::Put { ticket: ticket?, result: Err(full()) }),
             Output::Put { ticket, records, durable } => {
@@ -205,6 +215,13 @@ impl Bench {
             if let Some(input) = self.ask_log(output) {
                 self.input(input);
             }
+        }
+    }
+
+    pub(super) fn release_appended(&mut self) {
+        self.hold_appended = false;
+        for answer in std::mem::take(&mut self.appended) {
+            self.input(answer);
         }
     }
 

@@ -166,6 +166,30 @@ fn a_poll_with_a_cursor_acknowledges_everything_up_to_it() {
 }
 
 #[test]
+fn an_acknowledgement_may_overtake_the_news_that_the_message_is_stored() {
+    let mut bench = Bench::new();
+    let gateway = gateway(&mut bench);
+    let login = Login::new(device("42"), "phone").persistent();
+    let conn = bench.connect(&login);
+    bench.subscribe(conn, "42_inbox", 1);
+    bench.drop_connection(conn);
+    bench.notify("42_inbox", "a");
+    // The log has `b`, the engine does not know it yet; the phone finds it there.
+    bench.hold_appended = true;
+    bench.notify("42_inbox", "b");
+    let conn = bench.connect(&login);
+    assert_eq!(bench.receive(conn), ["a", "b"]);
+    bench.notify("43_inbox", "c");
+    bench.input(Input::Polled { user: user("43"), client: "web".into(), cursor: Some(Offset(3)) });
+    bench.release_appended();
+    bench.pass(60_000);
+    assert!(events(&mut bench, &gateway).is_empty());
+    bench.notify("43_inbox", "d");
+    bench.pass(3_000);
+    assert_eq!(events(&mut bench, &gateway), ["+43"], "and only those messages were meant");
+}
+
+#[test]
 fn a_restart_neither_forgets_nor_repeats() {
     let mut bench = Bench::new();
     let mut gateway = gateway(&mut bench);
