@@ -45,6 +45,9 @@ pub(super) struct World {
     /// What the log was asked and has not done; what it has done and not answered.
     asked: VecDeque<Output>,
     answers: VecDeque<Input>,
+    /// Reads run beside the writes: they overtake them and are overtaken.
+    asked_reads: VecDeque<Output>,
+    read_answers: VecDeque<Input>,
     disk_full: bool,
     stored: BTreeMap<String, Stored>,
     /// When a device of the user first acknowledged a payload.
@@ -88,6 +91,8 @@ impl World {
             next_payload: 0,
             asked: VecDeque::new(),
             answers: VecDeque::new(),
+            asked_reads: VecDeque::new(),
+            read_answers: VecDeque::new(),
             disk_full: false,
             stored: BTreeMap::new(),
             acked_at: BTreeMap::new(),
@@ -129,7 +134,8 @@ impl World {
                     }
                 }
                 Output::Notify { .. } | Output::Stopped => {}
-                request => self.asked.push_back(request),
+                read @ Output::Read { .. } => self.asked_reads.push_back(read),
+                write => self.asked.push_back(write),
             }
         }
     }
@@ -297,6 +303,21 @@ impl World {
                 self.input(answer);
             }
         }
+        for _ in 0..self.below(4) {
+            self.log_reads_one();
+        }
+        for _ in 0..self.below(4) {
+            if let Some(answer) = self.read_answers.pop_front() {
+                self.input(answer);
+            }
+        }
+    }
+
+    fn log_reads_one(&mut self) {
+        let Some(Output::Read { ticket, plan, after, limit }) = self.asked_reads.pop_front() else { return };
+        let fails = !self.settling && self.below(20) == 0;
+        let result = if fails { Err(LogError::Closed) } else { read(&*self.log, &plan, after, limit) };
+        self.read_answers.push_back(Input::Read { ticket, result });
     }
 
     fn log_does_one(&mut self) {
@@ -333,11 +354,6 @@ impl World {
                     self.answers.push_back(Input::Put { ticket, result });
                 }
             }
-            Output::Read { ticket, plan, after, limit } => {
-                let result =
-                    if self.below(20) == 0 { Err(LogError::Closed) } else { read(&*self.log, &plan, after, limit) };
-                self.answers.push_back(Input::Read { ticket, result });
-            }
             other => panic!("not for the log: {other:?}"),
         }
     }
@@ -362,6 +378,8 @@ impl World {
         }
         self.asked.clear();
         self.answers.clear();
+        self.asked_reads.clear();
+        self.read_answers.clear();
         self.by_conn.clear();
         for client in &mut self.clients {
             client.conn = None;
@@ -390,6 +408,12 @@ impl World {
                 self.log_does_one();
             }
             while let Some(answer) = self.answers.pop_front() {
+                self.input(answer);
+            }
+            while !self.asked_reads.is_empty() {
+                self.log_reads_one();
+            }
+            while let Some(answer) = self.read_answers.pop_front() {
                 self.input(answer);
             }
             let busy = self.handled > before;
