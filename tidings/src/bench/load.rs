@@ -18,6 +18,8 @@ use crate::cli::BrokerBench;
 
 /// Publishes that a publisher may have unacknowledged.
 const WINDOW: usize = 64;
+/// The longest latency that is told apart from longer ones, in microseconds.
+const LONGEST_MICROS: u64 = 60_000_000;
 /// How long deliveries may trail the last publish.
 const TRAIL: Duration = Duration::from_secs(20);
 
@@ -52,7 +54,7 @@ pub(super) async fn run(peer: &Peer, load: &BrokerBench) -> anyhow::Result<Figur
     let received = Arc::new(Received {
         start: Instant::now(),
         count: AtomicU64::new(0),
-        latencies: std::sync::Mutex::new(Histogram::new(3)?),
+        latencies: std::sync::Mutex::new(Histogram::new_with_bounds(1, LONGEST_MICROS, 3)?),
     });
     let mut devices = JoinSet::new();
     for device in 0..load.devices {

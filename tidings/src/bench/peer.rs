@@ -76,7 +76,8 @@ impl Peer {
         );
         std::fs::write(&config, text)?;
         let mut command = Command::new(program);
-        command.arg("-c").arg(&config);
+        // It tells every connection on standard error.
+        command.arg("-c").arg(&config).stderr(Stdio::null());
         Ok(Some(Self::start("mosquitto", command, address, HashMap::new(), folder).await?))
     }
 

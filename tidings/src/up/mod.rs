@@ -12,7 +12,7 @@ use anyhow::Context;
 use tidings_shared::clock::Clock;
 use tidings_shared::config::Settings;
 use tidings_shared::lifecycle::Shutdown;
-use tidings_shared::telemetry;
+use tidings_shared::telemetry::{self, Loggly};
 use tidings_simulators::Simulators;
 
 use crate::cli::{Common, UpArgs};
@@ -30,6 +30,7 @@ pub(crate) struct Up {
     pub(crate) simulators: Simulators,
     together: Together,
     shutdown: Shutdown,
+    loggly: Option<Loggly>,
     /// Removed when it is dropped.
     _ephemeral: Option<tempfile::TempDir>,
 }
@@ -54,7 +55,6 @@ impl Up {
         };
         let first = settings::load(common, args, &defaults)?;
         let loggly = telemetry::init(&first, "tidings")?;
-        drop(loggly);
         prepare_data_folder(&first.path("data"))?;
         wiring::before_simulators(&first, &mut defaults, &clock)?;
         let second = settings::load(common, args, &defaults)?;
@@ -71,7 +71,7 @@ impl Up {
         for service in bound {
             together.start(service, &clock);
         }
-        Ok(Self { settings, simulators, together, shutdown, _ephemeral: ephemeral })
+        Ok(Self { settings, simulators, together, shutdown, loggly, _ephemeral: ephemeral })
     }
 
     /// Waits until every service says that it is ready; `false`: a signal came first, and everything has stopped.
@@ -94,7 +94,11 @@ impl Up {
     /// # Errors
     /// The first service that failed.
     pub(crate) async fn wait(&mut self) -> anyhow::Result<()> {
-        self.together.wait().await
+        let result = self.together.wait().await;
+        if let Some(loggly) = &self.loggly {
+            loggly.flush().await;
+        }
+        result
     }
 
     /// Stops everything and waits for it.
@@ -103,7 +107,7 @@ impl Up {
     /// The first service that failed.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         self.shutdown.begin();
-        self.together.wait().await
+        self.wait().await
     }
 }
 
