@@ -28,6 +28,7 @@ mod retained;
 mod session;
 mod settings;
 mod shared_group;
+mod stored;
 mod subscribe;
 mod subscriptions;
 mod timers;
