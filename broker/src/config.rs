@@ -334,6 +334,7 @@ fn engine(settings: &Settings, packet: usize) -> engine::Settings {
         max_retained: settings.bytes("broker.limits.retained"),
         max_retained_bytes: settings.bytes("broker.limits.retained_bytes"),
         wake_grace_ms: settings.duration_ms("broker.wake.grace"),
+        presence_keep_ms: settings.duration_ms("broker.log.retention.age"),
         commands: settings.texts("broker.topics.commands"),
         ..engine::Settings::default()
     }

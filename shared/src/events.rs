@@ -29,3 +29,29 @@ pub struct DeviceReturned {
     /// When it came back, ms since 1970.
     pub at_ms: i64,
 }
+
+/// A client of `user` has connected or is gone. Sent at QoS 0 to whoever subscribes at that moment; a client whose
+/// connection is taken over by a new one of its own has not gone. A broker that stops or crashes sends none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresenceChanged {
+    /// Whose device.
+    pub user: UserId,
+    /// Its MQTT client id.
+    pub client: String,
+    /// What has become of it.
+    pub state: PresenceState,
+    /// Whether any device of the user is connected now.
+    pub user_online: bool,
+    /// When, ms since 1970.
+    pub time: i64,
+}
+
+/// Whether a client is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PresenceState {
+    /// It has connected.
+    Online,
+    /// Its connection has ended.
+    Offline,
+}

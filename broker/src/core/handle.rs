@@ -8,7 +8,7 @@ use tidings_shared::identity::UserId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::watch::{Watch, Watchers};
-use crate::engine::{ConnId, ConnectRequest, Input, PublishError, PublishRequest, Published, Stats};
+use crate::engine::{ConnId, ConnectRequest, Input, Presence, PublishError, PublishRequest, Published, Stats};
 use crate::gate::outbox::Outbox;
 use crate::log::Offset;
 
@@ -21,6 +21,7 @@ pub struct Stopped;
 pub(super) enum Command {
     Connect(ConnId, Box<ConnectRequest>, Arc<Outbox>),
     Input(Input),
+    Presence(UserId, oneshot::Sender<Presence>),
     Publish(Box<PublishRequest>, oneshot::Sender<Result<Published, PublishError>>),
     Stop(oneshot::Sender<()>),
 }
@@ -100,6 +101,16 @@ impl EngineHandle {
     /// epoch is none.
     pub async fn polled(&self, user: UserId, client: String, cursor: Option<Offset>) {
         let _ = self.command(Command::Input(Input::Polled { user, client, cursor })).await;
+    }
+
+    /// Whether the user's devices are connected, and when they were last seen.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the broker is stopping.
+    pub async fn presence(&self, user: &UserId) -> Result<Presence, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.command(Command::Presence(user.clone(), answer)).await?;
+        answered.await.map_err(|_| Stopped)
     }
 
     /// Is told of every message of the user that is stored from now on.

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::handle::Command;
 use super::reads::{Job, Reads};
 use super::watch::Watchers;
-use crate::engine::{ConnId, Engine, Input, Output, PublishError, Published, Stats, Ticket};
+use crate::engine::{ConnId, Engine, Input, Output, Presence, PublishError, Published, Stats, Ticket};
 use crate::gate::outbox::Outbox;
 use crate::log::{LogError, Message, MessageLog};
 
@@ -32,6 +32,7 @@ pub(super) struct Task {
     stats: Arc<Mutex<Stats>>,
     outboxes: HashMap<ConnId, Arc<Outbox>>,
     requests: HashMap<u64, oneshot::Sender<Result<Published, PublishError>>>,
+    presences: HashMap<u64, oneshot::Sender<Presence>>,
     next_request: u64,
     answers: mpsc::UnboundedSender<Input>,
     answered: Option<mpsc::UnboundedReceiver<Input>>,
@@ -62,6 +63,7 @@ impl Task {
             stats,
             outboxes: HashMap::new(),
             requests: HashMap::new(),
+            presences: HashMap::new(),
             next_request: 0,
             answers,
             answered: Some(answered),
@@ -157,6 +159,11 @@ impl Task {
                 self.input(Input::Closed { conn, graceful });
             }
             Command::Input(input) => self.input(input),
+            Command::Presence(user, answer) => {
+                self.next_request += 1;
+                self.presences.insert(self.next_request, answer);
+                self.input(Input::Presence { request: self.next_request, user });
+            }
             Command::Publish(publish, answer) => {
                 self.next_request += 1;
                 self.requests.insert(self.next_request, answer);
@@ -208,6 +215,11 @@ impl Task {
                     if let Some(answer) = self.requests.remove(&request) {
                         // The caller may have gone away.
                         let _ = answer.send(result);
+                    }
+                }
+                Output::Presence { request, presence } => {
+                    if let Some(answer) = self.presences.remove(&request) {
+                        let _ = answer.send(presence);
                     }
                 }
                 Output::Notify { user, offset } => self.watchers.notify(&user, offset),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rmqtt_codec::v5::{ConnectAck, ConnectAckReason, DisconnectReasonCode, Packet, PublishAck2Reason};
+use tidings_shared::events::PresenceState;
 
 use super::inflight::State;
 use super::io::{ConnId, ConnectRequest, Protocol};
@@ -28,6 +29,7 @@ impl Engine {
         };
         let asked = connect.session_expiry_interval_secs;
         let expiry_s = asked.min(self.settings.max_session_expiry_s);
+        let taken_over = self.take_over(&owner, &client);
         let resumed = self.former_session(&owner, &client, connect.clean_start);
         if resumed.is_none() && self.too_many_sessions(&owner) {
             return self.reject(conn, ConnectAckReason::QuotaExceeded);
@@ -49,6 +51,9 @@ impl Engine {
         if let Some(user) = request.principal.user() {
             self.meet(user);
             self.wake_returned(user, &client);
+            if !taken_over {
+                self.tell_presence(user, &client, PresenceState::Online);
+            }
         }
         self.resume(id);
     }
@@ -72,14 +77,19 @@ impl Engine {
         self.out.push(Output::Close { conn, reason: reason.unwrap_or(DisconnectReasonCode::UnspecifiedError) });
     }
 
-    /// The session to go on with, if there is one and it is wanted. A connection that still uses it is closed.
-    fn former_session(&mut self, owner: &Owner, client: &Arc<str>, clean_start: bool) -> Option<SessionId> {
-        let id = self.sessions.find(owner, client)?;
-        let old = self.sessions.get(id)?;
-        if let Some(conn) = old.conn() {
+    /// Closes the connection that still uses this name; whether there was one.
+    fn take_over(&mut self, owner: &Owner, client: &str) -> bool {
+        let old = self.sessions.find(owner, client).and_then(|id| self.sessions.get(id)?.conn());
+        if let Some(conn) = old {
             self.stats.takeovers += 1;
             self.close(conn, DisconnectReasonCode::SessionTakenOver);
         }
+        old.is_some()
+    }
+
+    /// The session to go on with, if there is one and it is wanted.
+    fn former_session(&mut self, owner: &Owner, client: &str, clean_start: bool) -> Option<SessionId> {
+        let id = self.sessions.find(owner, client)?;
         let now = self.now;
         let old = self.sessions.get(id)?;
         if clean_start || old.expires_at.is_some_and(|at| at <= now) {
@@ -90,9 +100,6 @@ impl Engine {
     }
 
     fn new_session(&mut self, owner: &Owner, client: &Arc<str>, expiry_s: u32) -> SessionId {
-        if let Some(user) = owner.user() {
-            self.count_session(user, true);
-        }
         self.sessions.insert(Session::new(owner.clone(), client.clone(), expiry_s, self.head))
     }
 
@@ -105,6 +112,7 @@ impl Engine {
             window: connect.receive_max.map_or(u16::MAX, Into::into).min(self.settings.max_inflight).max(1),
             max_packet: connect.max_packet_size.map_or(usize::MAX, |max| max.get() as usize),
             since: self.head,
+            since_ms: self.now,
             asked_expiry_s: connect.session_expiry_interval_secs,
             aliases: Vec::new(),
             appending: 0,
@@ -159,7 +167,7 @@ impl Engine {
             self.send(conn, Packet::Disconnect(disconnect));
         }
         self.out.push(Output::Close { conn, reason });
-        self.detach(id, fate);
+        self.detach(id, fate, reason);
     }
 
     /// DISCONNECT from a client (MQTT 5, section 3.14).
@@ -181,14 +189,18 @@ impl Engine {
         }
         let normal = packet.reason_code == DisconnectReasonCode::NormalDisconnection;
         self.out.push(Output::Close { conn, reason: DisconnectReasonCode::NormalDisconnection });
-        self.detach(id, if normal { Fate::Discarded } else { Fate::Due });
+        let fate = if normal { Fate::Discarded } else { Fate::Due };
+        self.detach(id, fate, DisconnectReasonCode::NormalDisconnection);
     }
 
     /// The connection is gone; the session may live on.
-    pub(crate) fn detach(&mut self, id: SessionId, fate: Fate) {
+    pub(crate) fn detach(&mut self, id: SessionId, fate: Fate, reason: DisconnectReasonCode) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let Some(online) = session.online.take() else { return };
         let persistent = session.persistent();
+        // One that is taken over goes on being there.
+        let left = session.owner.user().filter(|_| reason != DisconnectReasonCode::SessionTakenOver);
+        let left = left.map(|user| (user.clone(), session.client.clone()));
         self.conns.remove(&online.conn);
         self.release_claims(id, !persistent);
         self.settle_will(id, fate);
@@ -196,15 +208,19 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.outbound.disconnected();
         session.flow.reading = None;
-        if !persistent {
-            return self.end_session(id);
+        if persistent {
+            if session.expiry_s != u32::MAX {
+                let at = now.saturating_add(i64::from(session.expiry_s) * 1000);
+                session.expires_at = Some(at);
+                self.timers.set(at, Timer::SessionEnd(id));
+            }
+            self.mark_dirty(id);
+        } else {
+            self.end_session(id);
         }
-        if session.expiry_s != u32::MAX {
-            let at = now.saturating_add(i64::from(session.expiry_s) * 1000);
-            session.expires_at = Some(at);
-            self.timers.set(at, Timer::SessionEnd(id));
+        if let Some((user, client)) = left {
+            self.tell_presence(&user, &client, PresenceState::Offline);
         }
-        self.mark_dirty(id);
     }
 
     /// The session is over: its will is due at the latest now, its subscriptions and records go.
@@ -212,7 +228,7 @@ impl Engine {
         self.publish_will(id);
         self.release_claims(id, true);
         let Some(session) = self.sessions.get_mut(id) else { return };
-        if let Some(at) = session.expires_at.take() {
+        if let Some(at) = session.expires_at {
             self.timers.cancel(at, Timer::SessionEnd(id));
         }
         for subscription in std::mem::take(&mut session.subscriptions) {
@@ -221,27 +237,13 @@ impl Engine {
         if self.sessions.get(id).is_some_and(|session| session.recorded) {
             self.forget_session_record(id);
         }
-        if let Some(session) = self.sessions.remove(id)
-            && let Some(user) = session.owner.user()
-        {
-            self.count_session(user, false);
+        if let Some(session) = self.sessions.remove(id) {
+            self.note_ended(&session);
         }
     }
 
     fn too_many_sessions(&self, owner: &Owner) -> bool {
-        owner.user().is_some_and(|user| {
-            self.sessions_of.get(user).is_some_and(|count| *count >= self.settings.max_sessions_per_user)
-        })
-    }
-
-    pub(crate) fn count_session(&mut self, user: &tidings_shared::identity::UserId, more: bool) {
-        if more {
-            *self.sessions_of.entry(user.clone()).or_default() += 1;
-        } else if let Some(count) = self.sessions_of.get_mut(user) {
-            *count -= 1;
-            if *count == 0 {
-                self.sessions_of.remove(user);
-            }
-        }
+        let maximum = self.settings.max_sessions_per_user as usize;
+        owner.user().is_some_and(|user| self.sessions.count_of_user(user) >= maximum)
     }
 }

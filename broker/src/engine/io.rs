@@ -98,6 +98,30 @@ pub enum PublishError {
     Stopped,
 }
 
+/// Whether a user is there, as far as connections tell. A connection whose phone has lost its network counts until its
+/// keep-alive is over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Presence {
+    /// Whether a device of the user is connected over MQTT.
+    pub online: bool,
+    /// When a device of the user was seen last, ms since 1970: when its connection ended, or (to the minute) when it
+    /// asked over HTTP. `None`: one is connected now, or none was seen for as long as messages are kept.
+    pub last_seen_ms: Option<i64>,
+    /// The user's sessions, in the order of their client ids.
+    pub sessions: Vec<ClientPresence>,
+}
+
+/// One session of a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientPresence {
+    /// The MQTT client id.
+    pub client: String,
+    /// Since when it is connected, ms since 1970; `None` when it is not.
+    pub connected_since_ms: Option<i64>,
+    /// When it was connected last, ms since 1970; `None` while it is (or when its session never expires).
+    pub last_seen_ms: Option<i64>,
+}
+
 /// What happens to the engine.
 #[derive(Debug)]
 pub enum Input {
@@ -166,6 +190,13 @@ pub enum Input {
         client: String,
         /// The last message that it has.
         cursor: Option<Offset>,
+    },
+    /// Somebody asks whether a user is there, answered by [`Output::Presence`].
+    Presence {
+        /// Chosen by the caller.
+        request: u64,
+        /// Whom.
+        user: UserId,
     },
     /// Time has passed; due at [`Engine::next_deadline`](super::Engine::next_deadline).
     Tick,
@@ -246,6 +277,13 @@ pub enum Output {
         request: u64,
         /// What became of it.
         result: Result<Published, PublishError>,
+    },
+    /// Answers [`Input::Presence`].
+    Presence {
+        /// Which.
+        request: u64,
+        /// What is known.
+        presence: Presence,
     },
     /// A message of this user was stored: wakes who waits at the HTTP door.
     Notify {

@@ -21,11 +21,13 @@ mod inbound;
 mod inflight;
 mod io;
 mod packet;
+mod presence;
 mod publish;
 mod records;
 mod restore;
 mod retained;
 mod session;
+mod sessions;
 mod settings;
 mod shared_group;
 mod stored;
@@ -40,11 +42,10 @@ mod tests;
 
 use rmqtt_codec::v5::{DisconnectReasonCode, Packet};
 use tidings_shared::cursor::Cursor;
-use tidings_shared::identity::UserId;
 
 pub use io::{
-    ConnId, ConnectRequest, Input, Output, Protocol, PublishError, PublishRequest, Published, ReadBatch, ReadPlan,
-    Ticket,
+    ClientPresence, ConnId, ConnectRequest, Input, Output, Presence, Protocol, PublishError, PublishRequest, Published,
+    ReadBatch, ReadPlan, Ticket,
 };
 pub use restore::read;
 pub use settings::{Settings, Stats};
@@ -54,9 +55,11 @@ use access::World;
 use appended::Appends;
 use catch_up::Reader;
 use hash::{Map, Random, Seeded};
+use presence::Seen;
 use records::AfterPut;
 use retained::Retained;
-use session::{Online, SessionId, Sessions};
+use session::{Online, SessionId};
+use sessions::Sessions;
 use shared_group::{GroupId, Groups};
 use subscriptions::{Entry, Index};
 use timers::Timers;
@@ -74,13 +77,13 @@ pub struct Engine {
     now: i64,
     out: Vec<Output>,
     sessions: Sessions,
-    sessions_of: Map<UserId, u32>,
     conns: Map<ConnId, SessionId>,
     index: Index,
     groups: Groups,
     retained: Retained,
     world: World,
     wake: Wake,
+    seen: Seen,
     timers: Timers,
     appends: Appends,
     puts: Map<Ticket, AfterPut>,
@@ -117,12 +120,12 @@ impl Engine {
             now: now_ms,
             out: Vec::new(),
             sessions: Sessions::new(seeded),
-            sessions_of: Map::with_hasher(seeded),
             conns: Map::with_hasher(seeded),
             index: Index::new(seeded),
             groups: Groups::new(seeded),
             retained: Retained::default(),
             wake: Wake::new(seeded),
+            seen: Seen::new(seeded),
             timers: Timers::default(),
             appends: Appends::default(),
             puts: Map::with_hasher(seeded),
@@ -151,7 +154,8 @@ impl Engine {
             Input::Packet { conn, packet } => self.packet(conn, packet),
             Input::Closed { conn, graceful } => {
                 if let Some(&id) = self.conns.get(&conn) {
-                    self.detach(id, if graceful { Fate::Discarded } else { Fate::Due });
+                    let fate = if graceful { Fate::Discarded } else { Fate::Due };
+                    self.detach(id, fate, DisconnectReasonCode::NormalDisconnection);
                 }
             }
             Input::Kick { conn, reason } => self.close(conn, reason),
@@ -160,6 +164,10 @@ impl Engine {
             Input::Read { ticket, result } => self.read_done(ticket, result),
             Input::Publish { request, publish } => self.publish_http(request, *publish),
             Input::Polled { user, client, cursor } => self.polled(&user, &client, cursor),
+            Input::Presence { request, user } => {
+                let presence = self.presence(&user);
+                self.out.push(Output::Presence { request, presence });
+            }
             Input::Tick => {}
             Input::Stop => self.stop(),
         }

@@ -278,6 +278,7 @@ impl Engine {
             group.recorded = true;
             records.push(Self::group_record(group, self.head));
         }
+        records.append(&mut self.seen_records());
         let horizon = self.wake.horizon(self.head);
         if horizon != self.horizon_written {
             self.horizon_written = horizon;

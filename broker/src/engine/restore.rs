@@ -65,6 +65,14 @@ impl Engine {
                 engine.unreadable += 1;
             }
         }
+        for (key, value) in log.records(RecordKind::Presence) {
+            let user = std::str::from_utf8(&key.id).ok().and_then(|user| UserId::new(user).ok());
+            if let (Some(user), Ok(at)) = (user, <[u8; 8]>::try_from(&value[..])) {
+                engine.seen.restore(&user, i64::from_be_bytes(at));
+            } else {
+                engine.unreadable += 1;
+            }
+        }
         engine.restore_recent(log, horizon)?;
         Ok(engine)
     }
@@ -120,9 +128,6 @@ impl Engine {
     ) -> SessionId {
         let (head, now) = (self.head, self.now);
         let owner = record.owner;
-        if let Some(user) = owner.user() {
-            self.count_session(user, true);
-        }
         let mut session = Session::new(owner.clone(), record.client.into(), record.expiry_s, head);
         session.recorded = true;
         let oldest = record.subscriptions.iter().map(|subscription| subscription.since).min();

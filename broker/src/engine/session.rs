@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use rmqtt_codec::v5::Packet;
 use serde::{Deserialize, Serialize};
-use slab::Slab;
 use tidings_shared::identity::UserId;
 use tidings_shared::topic::access::Principal;
 
-use super::hash::{Map, Seeded};
 use super::inbound::Inbound;
 use super::inflight::Outbound;
 use super::io::{ConnId, Protocol, Ticket};
@@ -21,8 +19,8 @@ use crate::log::Offset;
 /// A session's place in memory. The serial number makes a place that was used again another session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionId {
-    key: u32,
-    serial: u32,
+    pub(super) key: u32,
+    pub(super) serial: u32,
 }
 
 /// Whose sessions: no client id reaches another user's session.
@@ -126,6 +124,8 @@ pub(crate) struct Online {
     pub(crate) max_packet: usize,
     /// The log's head when it connected: QoS 0 from before is not for it.
     pub(crate) since: Offset,
+    /// When it connected.
+    pub(crate) since_ms: i64,
     /// Session expiry as the CONNECT had it (MQTT 5, 3.14.2.2.2).
     pub(crate) asked_expiry_s: u32,
     pub(crate) aliases: Vec<Option<Arc<str>>>,
@@ -183,68 +183,16 @@ impl Session {
         self.expiry_s > 0
     }
 
+    /// When it was connected last, as far as its expiry tells; for one that is not connected.
+    pub(crate) fn last_seen_ms(&self) -> Option<i64> {
+        Some(self.expires_at?.saturating_sub(i64::from(self.expiry_s) * 1000))
+    }
+
     pub(crate) fn conn(&self) -> Option<ConnId> {
         self.online.as_ref().map(|online| online.conn)
     }
 
     pub(crate) fn subscription(&self, filter: &str) -> Option<&Subscription> {
         self.subscriptions.iter().find(|subscription| &*subscription.filter == filter)
-    }
-}
-
-/// All sessions.
-#[derive(Debug)]
-pub(crate) struct Sessions {
-    slots: Slab<(u32, Session)>,
-    names: Map<(Owner, Arc<str>), SessionId>,
-    serial: u32,
-}
-
-impl Sessions {
-    pub(crate) fn new(seed: Seeded) -> Self {
-        Self { slots: Slab::new(), names: Map::with_hasher(seed), serial: 0 }
-    }
-
-    pub(crate) fn find(&self, owner: &Owner, client: &Arc<str>) -> Option<SessionId> {
-        self.names.get(&(owner.clone(), client.clone())).copied()
-    }
-
-    pub(crate) fn insert(&mut self, session: Session) -> SessionId {
-        self.serial = self.serial.wrapping_add(1);
-        let name = (session.owner.clone(), session.client.clone());
-        let key = self.slots.insert((self.serial, session));
-        let id = SessionId { key: u32::try_from(key).unwrap_or(u32::MAX), serial: self.serial };
-        self.names.insert(name, id);
-        id
-    }
-
-    pub(crate) fn get(&self, id: SessionId) -> Option<&Session> {
-        self.slots.get(id.key as usize).filter(|(serial, _)| *serial == id.serial).map(|(_, session)| session)
-    }
-
-    pub(crate) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
-        self.slots.get_mut(id.key as usize).filter(|(serial, _)| *serial == id.serial).map(|(_, session)| session)
-    }
-
-    pub(crate) fn remove(&mut self, id: SessionId) -> Option<Session> {
-        self.get(id)?;
-        let (_, session) = self.slots.remove(id.key as usize);
-        self.names.remove(&(session.owner.clone(), session.client.clone()));
-        Some(session)
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.slots.len()
-    }
-
-    /// Every session, in the order of their places.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
-        self.slots.iter().map(|(key, (serial, session))| {
-            (SessionId { key: u32::try_from(key).unwrap_or(u32::MAX), serial: *serial }, session)
-        })
-    }
-
-    pub(crate) fn ids(&self) -> Vec<SessionId> {
-        self.iter().map(|(id, _)| id).collect()
     }
 }

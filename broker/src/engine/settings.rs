@@ -30,6 +30,8 @@ pub struct Settings {
     pub max_retained_bytes: usize,
     /// How long a message may stay unacknowledged before its user is reported.
     pub wake_grace_ms: i64,
+    /// How long it is remembered when a user without a session was last seen.
+    pub presence_keep_ms: i64,
     /// How often cursors are written.
     pub flush_ms: i64,
     /// How many messages are read from the log at once to catch up.
@@ -54,6 +56,7 @@ impl Default for Settings {
             max_retained: 100_000,
             max_retained_bytes: 256 << 20,
             wake_grace_ms: 3_000,
+            presence_keep_ms: 7 * 24 * 3_600_000,
             flush_ms: 1_000,
             read_batch: 64,
             commands: Vec::new(),

@@ -282,6 +282,13 @@ impl Index {
         }
     }
 
+    /// Whether anybody subscribes to this topic.
+    pub(crate) fn is_listened_to(&self, topic: &str) -> bool {
+        let mut listens = false;
+        self.lists(topic, true, &mut |_| listens = true);
+        listens
+    }
+
     /// Whether a handler subscribes to this topic with a filter whose first level is no wildcard.
     pub(crate) fn handler_listens(&self, topic: &str) -> bool {
         let mut listens = false;

@@ -154,6 +154,7 @@ impl Engine {
     /// A device of the user polls over HTTP: everything up to its cursor has arrived.
     pub(crate) fn polled(&mut self, user: &UserId, client: &str, cursor: Option<Offset>) {
         self.meet(user);
+        self.note_polled(user);
         if let Some(cursor) = cursor {
             self.wake.forget(user, |offset| offset <= cursor);
             if !self.appends.is_empty() {

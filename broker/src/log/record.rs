@@ -21,12 +21,22 @@ pub enum RecordKind {
     Group = 6,
     /// What the broker keeps for itself (schema versions, marks of one-time steps).
     Internal = 7,
+    /// When a user without a session was last seen.
+    Presence = 8,
 }
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 7] =
-        [Self::Session, Self::Cursor, Self::Retained, Self::WakeMark, Self::Revocation, Self::Group, Self::Internal];
+    pub const ALL: [Self; 8] = [
+        Self::Session,
+        Self::Cursor,
+        Self::Retained,
+        Self::WakeMark,
+        Self::Revocation,
+        Self::Group,
+        Self::Internal,
+        Self::Presence,
+    ];
 
     /// The kind with this number on disk.
     #[must_use]

@@ -32,5 +32,7 @@ pub const PUSH_TOKEN_ERROR: &str = "push_token_error";
 pub const EVENT_UNACKED: &str = "$tidings/events/unacked";
 /// [`DeviceReturned`](crate::events::DeviceReturned) events of the broker.
 pub const EVENT_RETURNED: &str = "$tidings/events/returned";
+/// [`PresenceChanged`](crate::events::PresenceChanged) events of the broker: live only, at QoS 0.
+pub const EVENT_PRESENCE: &str = "$tidings/events/presence";
 /// Where a connected device publishes a fresh token.
 pub const TOKEN: &str = "$tidings/token";

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use tidings_shared::topic;
 
 use super::*;
-use crate::engine::session::{Owner, Session, Sessions};
+use crate::engine::session::{Owner, Session};
+use crate::engine::sessions::Sessions;
 use crate::log::Offset;
 
 fn sessions(count: usize) -> Vec<SessionId> {

@@ -16,7 +16,8 @@ use tidings_shared::identity::UserId;
 use tidings_shared::topic::access::{Acl, Principal};
 
 use crate::engine::{
-    ConnId, ConnectRequest, Engine, Input, Output, Protocol, PublishError, PublishRequest, Published, Settings, read,
+    ConnId, ConnectRequest, Engine, Input, Output, Presence, Protocol, PublishError, PublishRequest, Published,
+    Settings, read,
 };
 use crate::log::{Limits, LogError, MemoryLog, MessageLog, MessageProperties};
 
@@ -98,6 +99,7 @@ pub(super) struct Bench {
     pub(super) closed: HashMap<ConnId, DisconnectReasonCode>,
     pub(super) published: HashMap<u64, Result<Published, PublishError>>,
     pub(super) notified: Vec<String>,
+    presence: Presence,
     /// Requests to the log wait for [`Bench::release`].
     pub(super) hold: bool,
     held: VecDeque<Output>,
@@ -131,6 +133,7 @@ impl Bench {
             closed: HashMap::new(),
             published: HashMap::new(),
             notified: Vec::new(),
+            presence: Presence::default(),
             hold: false,
             held: VecDeque::new(),
             disk_full: false,
@@ -171,6 +174,7 @@ impl Bench {
                 self.published.insert(request, result);
             }
             Output::Notify { user, .. } => self.notified.push(user.to_string()),
+            Output::Presence { presence, .. } => self.presence = presence,
             Output::Stopped => self.stopped = true,
             output if self.hold => self.held.push_back(output),
             output => return self.ask_log(output),
@@ -206,6 +210,11 @@ impl Bench {
             }
             other => panic!("not for the log: {other:?}"),
         }
+    }
+
+    pub(super) fn presence(&mut self, id: &str) -> Presence {
+        self.input(Input::Presence { request: 0, user: user(id) });
+        self.presence.clone()
     }
 
     /// Lets the log answer everything that was held.

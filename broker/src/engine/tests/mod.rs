@@ -6,6 +6,7 @@ mod durability;
 mod harness;
 mod limits;
 mod options;
+mod presence;
 mod qos2;
 mod retained;
 mod sessions;

@@ -133,7 +133,7 @@ impl World {
                         assert!(Offset(cursor.offset) <= self.log.head(), "acknowledged before it was stored");
                     }
                 }
-                Output::Notify { .. } | Output::Stopped => {}
+                Output::Notify { .. } | Output::Presence { .. } | Output::Stopped => {}
                 read @ Output::Read { .. } => self.asked_reads.push_back(read),
                 write => self.asked.push_back(write),
             }
