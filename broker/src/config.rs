@@ -183,6 +183,12 @@ pub const SETTINGS: &[Setting] = &[
         "The longest wait of a poll: below the time-outs of the proxies on the way.",
     ),
     Setting::new(
+        "broker.groups.ack_timeout",
+        Kind::Duration,
+        "30s",
+        "A member of a shared group that keeps a message this long is passed over; at QoS 1 another member gets the message. 0s: never.",
+    ),
+    Setting::new(
         "broker.wake.grace",
         Kind::Duration,
         "3s",
@@ -334,6 +340,7 @@ fn engine(settings: &Settings, packet: usize) -> engine::Settings {
         max_retained: settings.bytes("broker.limits.retained"),
         max_retained_bytes: settings.bytes("broker.limits.retained_bytes"),
         wake_grace_ms: settings.duration_ms("broker.wake.grace"),
+        group_ack_timeout_ms: settings.duration_ms("broker.groups.ack_timeout"),
         presence_keep_ms: settings.duration_ms("broker.log.retention.age"),
         commands: settings.texts("broker.topics.commands"),
         ..engine::Settings::default()

@@ -159,6 +159,16 @@ impl Collector for EngineCollector {
                 stats.too_large,
             ),
             ("tidings_broker_takeovers", "Connections taken over by the same client", stats.takeovers),
+            (
+                "tidings_broker_group_reassigned",
+                "Messages of shared groups given to another member because the first did not acknowledge in time",
+                stats.reassigned,
+            ),
+            (
+                "tidings_broker_group_stalled",
+                "Times that a member of a shared group was passed over for it",
+                stats.stalled,
+            ),
             ("tidings_broker_wakes", "Users reported as unacked", stats.wakes),
             ("tidings_broker_wills_lost", "Wills that could not be stored", stats.wills_lost),
         ] {

@@ -54,6 +54,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let over = |entry: &Entry| entry.pid == pid && entry.state == State::Released;
         if let Some(entry) = session.outbound.take(over) {
+            self.member_acknowledged(id);
             self.done(id, &entry);
             self.pump(id);
         }
@@ -66,6 +67,7 @@ impl Engine {
 
     /// A device has a message: if it is its own user's, nobody needs to be woken for it.
     fn arrived(&mut self, id: SessionId, entry: &Entry) {
+        self.member_acknowledged(id);
         let Some(session) = self.sessions.get(id) else { return };
         if let (true, Some(user), Some(offset)) = (entry.own, session.owner.user(), entry.source.offset()) {
             let (user, client) = (user.clone(), session.client.clone());

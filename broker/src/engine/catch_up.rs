@@ -4,11 +4,11 @@
 use tidings_shared::topic;
 
 use super::deliver::{Hit, Offered};
+use super::group::GroupId;
 use super::inflight::{Source, State};
 use super::io::{ReadBatch, ReadPlan, Ticket};
 use super::packet::{Form, fit, publish};
 use super::session::{Session, SessionId};
-use super::shared_group::GroupId;
 use super::subscriptions::is_wild;
 use super::timers::Timer;
 use super::{Engine, Output};
@@ -41,9 +41,7 @@ impl Engine {
         if self.resend(id) && self.send_retained(id) {
             self.catch_up(id);
         }
-        let groups = |session: &Session| session.subscriptions.iter().filter_map(|sub| sub.group).collect();
-        let groups: Vec<GroupId> = self.sessions.get(id).map(groups).unwrap_or_default();
-        for group in groups {
+        for group in self.refresh_groups(id) {
             self.pump_group(group);
         }
     }
@@ -123,6 +121,10 @@ impl Engine {
         self.stats.sent[usize::from(entry.qos)] += 1;
         if let Some(session) = self.sessions.get_mut(id) {
             session.outbound.set_state(place, State::Sent);
+            if let Some(entry) = session.outbound.entries.get_mut(place) {
+                entry.sent_ms = now_ms;
+            }
+            self.watch_member(id);
         }
         self.send_in_order(id, Packet::Publish(Box::new(packet)));
     }

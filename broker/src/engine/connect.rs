@@ -118,6 +118,8 @@ impl Engine {
             appending: 0,
             deferred: Vec::new(),
             storing: Storing::Idle,
+            stalled: false,
+            watched: false,
         };
         let Some(session) = self.sessions.get_mut(id) else { return };
         if let Some(at) = session.expires_at.take() {

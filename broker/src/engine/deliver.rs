@@ -164,6 +164,7 @@ impl Engine {
                 state: State::Sent,
                 own,
                 bytes: u32::try_from(message.payload.len()).unwrap_or(u32::MAX),
+                sent_ms: now_ms,
                 source,
                 message: Some(message.clone()),
             });

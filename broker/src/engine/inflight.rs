@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use super::group::GroupId;
 use super::retained::Slot;
-use super::shared_group::GroupId;
 use crate::log::{Message, Offset};
 
 /// Where the message of an entry is kept.
@@ -49,6 +49,8 @@ pub(crate) struct Entry {
     /// It is the session's own user's, so its acknowledgement cancels the wake-up.
     pub(crate) own: bool,
     pub(crate) bytes: u32,
+    /// When it was sent on this connection.
+    pub(crate) sent_ms: i64,
     pub(crate) source: Source,
     /// The content, while the client is connected.
     pub(crate) message: Option<Arc<Message>>,

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use rmqtt_codec::v5::{Packet, QoS, UnsubscribeAck};
 use serde::Serialize;
 
+use super::group::{Group, GroupId};
 use super::io::{ConnId, Ticket};
 use super::session::{Owner, Session, SessionId, Storing};
-use super::shared_group::{Group, GroupId};
 use super::stored::{CursorRecord, GroupRecord, SessionRecord, SubscriptionRecord};
 use super::subscribe::Subscribed;
 use super::timers::Timer;

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use tidings_shared::identity::UserId;
 use tidings_shared::topic::access::Principal;
 
+use super::group::GroupId;
 use super::inbound::Inbound;
 use super::inflight::Outbound;
 use super::io::{ConnId, Protocol, Ticket};
-use super::shared_group::GroupId;
 use super::subscriptions::Options;
 use super::will::Will;
 use crate::log::Offset;
@@ -135,6 +135,10 @@ pub(crate) struct Online {
     pub(crate) deferred: Vec<Packet>,
     /// Whether the state is being stored for packets before those.
     pub(crate) storing: Storing,
+    /// It has kept a shared group's message too long and acknowledged nothing since.
+    pub(crate) stalled: bool,
+    /// A timer looks after what it has of shared groups.
+    pub(crate) watched: bool,
 }
 
 /// One client of one user (MQTT 5, section 4.1).

@@ -32,6 +32,8 @@ pub struct Settings {
     pub wake_grace_ms: i64,
     /// How long it is remembered when a user without a session was last seen.
     pub presence_keep_ms: i64,
+    /// How long a member of a shared group may keep a message before it is passed over; 0 for ever.
+    pub group_ack_timeout_ms: i64,
     /// How often cursors are written.
     pub flush_ms: i64,
     /// How many messages are read from the log at once to catch up.
@@ -57,6 +59,7 @@ impl Default for Settings {
             max_retained_bytes: 256 << 20,
             wake_grace_ms: 3_000,
             presence_keep_ms: 7 * 24 * 3_600_000,
+            group_ack_timeout_ms: 30_000,
             flush_ms: 1_000,
             read_batch: 64,
             commands: Vec::new(),
@@ -95,6 +98,10 @@ pub struct Stats {
     pub dropped: u64,
     /// Connections taken over by a new one of the same client.
     pub takeovers: u64,
+    /// Messages of shared groups that were given to another member because the first did not acknowledge in time.
+    pub reassigned: u64,
+    /// Members of shared groups that were passed over for it.
+    pub stalled: u64,
     /// Wake-up events published.
     pub wakes: u64,
     /// Wills that could not be stored.

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tidings_shared::message_id::MessageId;
 
+use super::group::Groups;
 use super::inbound::{Inbound, Step};
 use super::inflight::{Entry, Source, State};
 use super::io::ConnId;
 use super::retained::Slot;
 use super::session::{Owner, RetainedScan, Session};
-use super::shared_group::Groups;
 use super::subscriptions::Options;
 use super::will::Will;
 use crate::log::Offset;
@@ -118,6 +118,7 @@ impl CursorRecord {
                 state: if record.released { State::Released } else { State::Unsent },
                 own: record.own,
                 bytes: record.bytes,
+                sent_ms: 0,
                 source,
                 message: None,
             })

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use rmqtt_codec::v5::{QoS, SubscriptionOptions};
 use serde::{Deserialize, Serialize};
 
+use super::group::GroupId;
 use super::hash::{Map, Seeded};
 use super::session::SessionId;
-use super::shared_group::GroupId;
 use crate::log::Message;
 
 /// What a subscription was granted, in one byte.

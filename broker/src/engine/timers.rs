@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::Engine;
+use super::group::GroupId;
 use super::session::{SessionId, Storing};
-use super::shared_group::GroupId;
 
 /// Something that is due at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +19,8 @@ pub(crate) enum Timer {
     Store(SessionId),
     /// Go on with what a shared group still has to get.
     PumpGroup(GroupId),
+    /// Look whether a member of shared groups keeps messages too long.
+    Member(SessionId),
     /// Try again to publish wake-up events that could not be stored.
     Events,
 }
@@ -74,6 +76,7 @@ impl Engine {
                 Timer::Pump(id) => self.pump(id),
                 Timer::Store(id) => self.go_on_storing(id, Storing::Failed),
                 Timer::PumpGroup(id) => self.pump_group(id),
+                Timer::Member(id) => self.check_member(id),
                 Timer::Events => self.retry_events(),
             }
         }

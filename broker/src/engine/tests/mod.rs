@@ -3,6 +3,7 @@
 mod access;
 mod catch_up;
 mod durability;
+mod group_health;
 mod harness;
 mod limits;
 mod options;
