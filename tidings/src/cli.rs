@@ -102,26 +102,75 @@ pub(crate) enum ConfigCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
-    /// Publishes at QoS 1 to many inboxes through a broker of its own: msgs/s, p50, p99, RSS.
+    /// Measure the broker beside mosquitto and rumqttd, each in a process of its own, and print ratios.
     Broker(BrokerBench),
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scenario {
+    /// One message to each of many inboxes at a steady rate: latencies, loss, processor time.
+    Inboxes,
+    /// As fast as it goes: messages per second, processor time, memory afterwards.
+    Throughput,
+    /// Memory of idle connections.
+    Idle,
+    /// Memory of idle connections over TLS.
+    IdleTls,
+    /// Log-ins over TLS.
+    Connects,
+    /// Every client comes back at once.
+    Storm,
+    /// Many subscriptions on fewer connections.
+    Subscriptions,
 }
 
 /// The load of `tidings bench broker`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BrokerBench {
-    /// Connected devices, one inbox each.
+    /// What to measure (default: inboxes, throughput, idle).
+    #[arg(value_enum)]
+    pub(crate) scenarios: Vec<Scenario>,
+    /// Repeat everything; the medians are printed.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) runs: u32,
+    /// Which brokers.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "tidings,mosquitto,rumqttd")]
+    pub(crate) brokers: Vec<crate::bench::Kind>,
+    /// The rumqttd to measure (default: the one on PATH).
+    #[arg(long, value_name = "PATH")]
+    pub(crate) rumqttd: Option<PathBuf>,
+    /// throughput: connected devices, one inbox each.
     #[arg(long, default_value_t = 1000)]
     pub(crate) devices: usize,
+    /// throughput: seconds.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) seconds: u64,
+    /// inboxes: connected devices, one inbox and one message each.
+    #[arg(long, default_value_t = 18_000)]
+    pub(crate) inboxes: usize,
+    /// inboxes: publishes per second in all.
+    #[arg(long, default_value_t = 5000)]
+    pub(crate) rate: u32,
     /// Connected publishers.
     #[arg(long, default_value_t = 8)]
     pub(crate) publishers: usize,
-    /// Publishes at this rate in all, per second, for the latencies.
-    #[arg(long, default_value_t = 2000)]
-    pub(crate) rate: u32,
-    /// Seconds of each phase.
-    #[arg(long, default_value_t = 10)]
-    pub(crate) seconds: u64,
-    /// Bytes of a payload.
+    /// Bytes of a payload, at least 8.
     #[arg(long, default_value_t = 128)]
     pub(crate) payload: usize,
+    /// idle: connections.
+    #[arg(long, default_value_t = 19_000)]
+    pub(crate) connections: usize,
+    /// idle-tls: connections.
+    #[arg(long, default_value_t = 4_000)]
+    pub(crate) tls_connections: usize,
+    /// connects: log-ins.
+    #[arg(long, default_value_t = 4_000)]
+    pub(crate) tls_connects: usize,
+    /// storm: clients.
+    #[arg(long, default_value_t = 18_000)]
+    pub(crate) storm: usize,
+    /// subscriptions: how many in all.
+    #[arg(long, default_value_t = 50_000)]
+    pub(crate) subscriptions: usize,
 }

@@ -1,7 +1,23 @@
 //! `tidings bench`: measures this machine, side by side with peers in the same run. Nothing here judges; the figures
 //! and the command that made them go into the documents.
+//!
+//! `broker` runs the scenarios and prints their tables; each scenario is a file. A broker under test (`peer`) is a process
+//! of its own; the clients are in this process and speak through `client` and `wire`, which cost less than any broker.
 
 pub(crate) mod broker;
 mod client;
+mod connects;
+mod handshake;
+mod idle;
+mod inboxes;
 mod load;
 mod peer;
+mod process;
+mod rumqttd;
+mod storm;
+mod subscriptions;
+mod table;
+mod throughput;
+mod wire;
+
+pub(crate) use peer::Kind;
