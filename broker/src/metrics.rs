@@ -169,6 +169,11 @@ impl Collector for EngineCollector {
                 "Times that a member of a shared group was passed over for it",
                 stats.stalled,
             ),
+            (
+                "tidings_broker_recovery_holes",
+                "Times that retention had dropped messages before their reader got to them",
+                stats.holes,
+            ),
             ("tidings_broker_wakes", "Users reported as unacked", stats.wakes),
             ("tidings_broker_wills_lost", "Wills that could not be stored", stats.wills_lost),
         ] {

@@ -12,5 +12,9 @@ pub const TIME: &str = "time";
 /// The [`Cursor`](crate::cursor::Cursor) of a stored message.
 pub const CURSOR: &str = "cursor";
 
+/// `true` or `false`: on CONNACK, whether nothing is missing since the cursor that the client brought; `false` on a
+/// message, when retention has dropped something before it.
+pub const RECOVERED: &str = "recovered";
+
 /// Every name that only the broker may set.
-pub const STAMPED: [&str; 5] = [USER, CLIENT, MESSAGE_ID, TIME, CURSOR];
+pub const STAMPED: [&str; 6] = [USER, CLIENT, MESSAGE_ID, TIME, CURSOR, RECOVERED];

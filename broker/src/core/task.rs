@@ -19,6 +19,8 @@ use crate::log::{LogError, Message, MessageLog};
 const AT_ONCE: usize = 256;
 /// The clock may be moved by hand (tests) or step: nothing sleeps longer than this without looking at it.
 const LONGEST_SLEEP: Duration = Duration::from_millis(250);
+/// How often it is looked whether a connection has taken what was sent to it, while a read waits for that.
+const DRAINED: Duration = Duration::from_millis(5);
 /// How long a stop waits for the log.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -210,7 +212,10 @@ impl Task {
                         }),
                     );
                 }
-                Output::Read { ticket, plan, after, limit } => self.reads.ask(Job { ticket, plan, after, limit }),
+                Output::Read { ticket, plan, after, limit, when_drained } => {
+                    let outbox = when_drained.and_then(|conn| self.outboxes.get(&conn)).cloned();
+                    self.reads.ask(Job { ticket, plan, after, limit }, outbox);
+                }
                 Output::Published { request, result } => {
                     if let Some(answer) = self.requests.remove(&request) {
                         // The caller may have gone away.
@@ -233,9 +238,10 @@ impl Task {
     }
 
     fn sleep(&mut self) -> Duration {
-        let Some(deadline) = self.engine.next_deadline() else { return LONGEST_SLEEP };
+        let longest = if self.reads.go_on() { DRAINED } else { LONGEST_SLEEP };
+        let Some(deadline) = self.engine.next_deadline() else { return longest };
         let left = deadline.saturating_sub(self.now_ms());
-        Duration::from_millis(u64::try_from(left).unwrap_or(0)).min(LONGEST_SLEEP)
+        Duration::from_millis(u64::try_from(left).unwrap_or(0)).min(longest)
     }
 
     fn end(self) {

@@ -82,7 +82,7 @@ impl Engine {
             self.wake_stored(user, appended.offset, message);
         }
         if message.retain {
-            self.retain(message);
+            self.retain(message, appended.offset);
         }
         self.deliver(Some(appended.offset), message, pending.from);
     }

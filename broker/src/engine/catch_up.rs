@@ -1,18 +1,20 @@
 //! What a connected session still has to get: what was sent before and not acknowledged, retained messages, and what
 //! it missed, read from the log in bounded portions as its window has room.
 
+use std::num::NonZeroU64;
+
 use tidings_shared::topic;
 
 use super::deliver::{Hit, Offered};
 use super::group::GroupId;
 use super::inflight::{Source, State};
-use super::io::{ReadBatch, ReadPlan, Ticket};
+use super::io::{ConnId, ReadBatch, ReadPlan, Ticket};
 use super::packet::{Form, fit, publish};
-use super::session::{Session, SessionId};
+use super::session::{Session, SessionId, Subscription};
 use super::subscriptions::is_wild;
 use super::timers::Timer;
 use super::{Engine, Output};
-use crate::log::{Key, LogError, Offset};
+use crate::log::{Key, LogError, Message, Offset};
 use rmqtt_codec::v5::{Packet, PublishAck2Reason, QoS};
 
 /// Who asked for a read of the log.
@@ -24,10 +26,15 @@ pub(crate) enum Reader {
     Resend(SessionId, Vec<Offset>),
     Group(GroupId),
     GroupAgain(GroupId, Vec<Offset>),
+    /// How far back the log is whole, for a client that has not been answered.
+    Floor(ConnId),
 }
 
 /// How long to wait before a read that failed is tried again.
 const RETRY_MS: i64 = 1_000;
+
+/// Bytes of payload that one session gets from the log ahead of its acknowledgements, or before it has taken them.
+const PORTION_BYTES: usize = 64 << 10;
 
 /// How many retained messages are sent at once.
 const RETAINED_AT_ONCE: usize = 256;
@@ -47,9 +54,20 @@ impl Engine {
     }
 
     pub(crate) fn read(&mut self, reader: Reader, plan: ReadPlan, after: Offset, limit: usize) -> Ticket {
+        self.read_when_drained(reader, plan, after, limit, None)
+    }
+
+    fn read_when_drained(
+        &mut self,
+        reader: Reader,
+        plan: ReadPlan,
+        after: Offset,
+        limit: usize,
+        when_drained: Option<ConnId>,
+    ) -> Ticket {
         let ticket = self.new_ticket();
         self.reads.insert(ticket, reader);
-        self.out.push(Output::Read { ticket, plan, after, limit });
+        self.out.push(Output::Read { ticket, plan, after, limit, when_drained });
         ticket
     }
 
@@ -83,7 +101,7 @@ impl Engine {
             let limit = offsets.len();
             let ticket = self.read(Reader::Resend(id, offsets.clone()), ReadPlan::Exact(offsets), Offset::START, limit);
             if let Some(session) = self.sessions.get_mut(id) {
-                session.flow.reading = Some(ticket);
+                session.flow.reading = NonZeroU64::new(ticket.0);
             }
             return false;
         }
@@ -112,6 +130,7 @@ impl Engine {
             retain: retained || (message.retain && as_published),
             ids: hit.map(|hit| hit.ids).unwrap_or_default(),
             cursor: entry.source.offset().filter(|_| !retained).map(|offset| self.cursor(offset)),
+            hole: false,
             now_ms,
         };
         let Some(packet) = fit(publish(&message, form), online.protocol, online.max_packet) else {
@@ -158,7 +177,10 @@ impl Engine {
                 continue;
             };
             let (slot, message) = (slot.clone(), message.clone());
-            if options.permits(&message) {
+            let offset = self.retained.offset(&slot);
+            let comes_in_its_place =
+                self.sessions.get(id).is_some_and(|session| comes_again(session, &message, offset));
+            if options.permits(&message) && !comes_in_its_place {
                 let hit = Hit::add(None, options, sub_id);
                 match self.offer(id, hit, Some(Source::Retained(slot.clone())), &message, false) {
                     Offered::Full => return false,
@@ -183,7 +205,9 @@ impl Engine {
         if session.flow.live || session.flow.reading.is_some() {
             return;
         }
-        let free = session.outbound.free(online.window, self.settings.max_inflight_bytes).min(read_batch);
+        // No more is in flight than one portion: when all clients come back at once, that is what each costs.
+        let room = read_batch.saturating_sub(session.outbound.used().into());
+        let free = session.outbound.free(online.window, self.settings.max_inflight_bytes.min(PORTION_BYTES)).min(room);
         // A small window is refilled one by one, a large one in portions worth a read.
         if free < (usize::from(online.window) / 2).clamp(1, read_batch / 2) {
             return;
@@ -194,11 +218,13 @@ impl Engine {
             session.flow.next = session.flow.next.max(self.head);
             return;
         }
+        let live_only = |sub: &Subscription| sub.group.is_none() && sub.options.qos() == QoS::AtMostOnce;
+        let when_drained = session.subscriptions.iter().any(live_only).then_some(online.conn);
         let limit = if plan == ReadPlan::All { read_batch * 4 } else { free };
         let after = session.flow.next;
-        let ticket = self.read(Reader::Session(id), plan, after, limit);
+        let ticket = self.read_when_drained(Reader::Session(id), plan, after, limit, when_drained);
         if let Some(session) = self.sessions.get_mut(id) {
-            session.flow.reading = Some(ticket);
+            session.flow.reading = NonZeroU64::new(ticket.0);
         }
     }
 
@@ -222,6 +248,7 @@ impl Engine {
                     }
                 }
             }
+            Reader::Floor(conn) => self.floor_known(conn, result),
             Reader::Group(group) => self.group_read(group, ticket, result),
             Reader::GroupAgain(group, offsets) => self.group_read_again(group, ticket, &offsets, result),
         }
@@ -230,7 +257,7 @@ impl Engine {
     /// Whether the session still waits for this read.
     fn reading_ended(&mut self, id: SessionId, ticket: Ticket) -> bool {
         let Some(session) = self.sessions.get_mut(id) else { return false };
-        let waits = session.flow.reading == Some(ticket);
+        let waits = session.flow.reading == NonZeroU64::new(ticket.0);
         if waits {
             session.flow.reading = None;
         }
@@ -261,6 +288,13 @@ impl Engine {
     }
 
     fn caught_up(&mut self, id: SessionId, batch: ReadBatch) {
+        if let Some(session) = self.sessions.get_mut(id)
+            && batch.floor > session.flow.next
+        {
+            session.flow.hole = true;
+            self.stats.holes += 1;
+        }
+        let mut bytes = 0;
         for (offset, message) in &batch.messages {
             let Some(session) = self.sessions.get(id) else { return };
             let Some(online) = &session.online else { return };
@@ -271,11 +305,18 @@ impl Engine {
             let dup = *offset <= session.flow.dup_until;
             // QoS 0 from before the connection is not kept for anybody.
             let wanted = hit.filter(|hit| hit.qos_of(message) > 0 || *offset > online.since);
-            if let Some(hit) = wanted
-                && self.offer(id, hit, Some(Source::Log(*offset)), message, dup) == Offered::Full
-            {
-                // Acknowledgements make room and go on from here.
-                return;
+            if let Some(hit) = wanted {
+                let unlimited = hit.qos_of(message) == 0;
+                if unlimited && bytes > 0 && bytes + message.payload.len() > PORTION_BYTES {
+                    // When the client has taken these, the rest is read again.
+                    return self.pump(id);
+                }
+                match self.offer(id, hit, Some(Source::Log(*offset)), message, dup) {
+                    // Acknowledgements make room and go on from here.
+                    Offered::Full => return,
+                    Offered::Sent if unlimited => bytes += message.payload.len() + message.topic.len(),
+                    _ => {}
+                }
             }
             if let Some(session) = self.sessions.get_mut(id) {
                 session.flow.next = *offset;
@@ -285,9 +326,22 @@ impl Engine {
         let flow = &mut session.flow;
         flow.next = flow.next.max(batch.upto);
         flow.live = batch.at_end && flow.missed <= flow.next;
+        if let (true, Some(recovery)) = (flow.live, session.recovery.as_deref_mut()) {
+            recovery.caught_up();
+            if recovery.is_over() {
+                session.recovery = None;
+            }
+        }
         self.mark_dirty(id);
         self.pump(id);
     }
+}
+
+/// Whether a retained message comes from the log anyway: to a session in recovery, after its cursor.
+fn comes_again(session: &Session, message: &Message, offset: Offset) -> bool {
+    let own = matches!((&message.key, session.owner.user()), (Key::User(key), Some(user)) if key == user);
+    let from = session.recovery.as_deref().and_then(|recovery| recovery.from);
+    own && from.is_some_and(|from| offset > from) && offset > session.flow.next && !session.flow.live
 }
 
 /// A filter without `$share/GROUP/`.

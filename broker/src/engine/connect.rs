@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use rmqtt_codec::v5::{ConnectAck, ConnectAckReason, DisconnectReasonCode, Packet, PublishAck2Reason};
 use tidings_shared::events::PresenceState;
+use tidings_shared::properties;
 
 use super::inflight::State;
 use super::io::{ConnId, ConnectRequest, Protocol};
+use super::recovery::{self, Kept, Recovery};
 use super::session::{Online, Owner, Session, SessionId, Storing};
 use super::timers::Timer;
 use super::will::{Fate, Will};
@@ -14,10 +16,19 @@ use super::{Engine, Output};
 
 impl Engine {
     /// CONNECT of an authenticated client.
-    pub(crate) fn connect(&mut self, conn: ConnId, request: ConnectRequest) {
+    pub(crate) fn arrive(&mut self, conn: ConnId, request: ConnectRequest) {
+        match recovery::cursor_of(&request.connect, request.protocol) {
+            Ok(Some(_)) => self.ask_floor(conn, request),
+            Ok(None) => self.connect(conn, request, None),
+            Err(why) => self.reject(conn, ConnectAckReason::ImplementationSpecificError, &why),
+        }
+    }
+
+    /// Answers a CONNECT. `kept`: what the log has for a client that brings a cursor.
+    pub(crate) fn connect(&mut self, conn: ConnId, request: ConnectRequest, kept: Option<Kept>) {
         let will = match self.admit(&request) {
             Ok(will) => will,
-            Err(reason) => return self.reject(conn, reason),
+            Err((reason, why)) => return self.reject(conn, reason, &why),
         };
         let connect = &request.connect;
         let owner = Owner::of(&request.principal);
@@ -32,11 +43,23 @@ impl Engine {
         let taken_over = self.take_over(&owner, &client);
         let resumed = self.former_session(&owner, &client, connect.clean_start);
         if resumed.is_none() && self.too_many_sessions(&owner) {
-            return self.reject(conn, ConnectAckReason::QuotaExceeded);
+            let most = self.settings.max_sessions_per_user;
+            let why = format!("the user has {most} sessions, which is the most (broker.limits.sessions_per_user)");
+            return self.reject(conn, ConnectAckReason::QuotaExceeded, &why);
         }
+        let cursor = recovery::cursor_of(connect, request.protocol).ok().flatten();
+        let standing = self.standing(cursor, kept, resumed.and_then(|id| self.sessions.get(id)));
         let id = resumed.unwrap_or_else(|| self.new_session(&owner, &client, expiry_s));
         self.cancel_will(id);
         self.attach(id, conn, &request, expiry_s, will);
+        if let (Some(from), Some(session)) = (standing.from, self.sessions.get_mut(id)) {
+            session.recovery = Some(Box::new(Recovery::at(from)));
+            if let Some(online) = &mut session.online {
+                online.since = from;
+            }
+        }
+        let mut told = vec![(properties::CURSOR, self.cursor(self.head).to_string())];
+        told.extend(standing.recovered.map(|whole| (properties::RECOVERED, whole.to_string())));
         let ack = ConnectAck {
             session_present: resumed.is_some(),
             session_expiry_interval_secs: (expiry_s != asked).then_some(expiry_s),
@@ -45,6 +68,7 @@ impl Engine {
             assigned_client_id: assigned.then(|| (&*client).into()),
             topic_alias_max: self.settings.topic_alias_maximum,
             server_keepalive_sec: request.server_keep_alive_s,
+            user_properties: told.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
             ..ConnectAck::default()
         };
         self.send(conn, Packet::ConnectAck(Box::new(ack)));
@@ -58,20 +82,22 @@ impl Engine {
         self.resume(id);
     }
 
-    fn admit(&mut self, request: &ConnectRequest) -> Result<Option<Will>, ConnectAckReason> {
+    fn admit(&mut self, request: &ConnectRequest) -> Result<Option<Will>, (ConnectAckReason, String)> {
         if self.stopping {
-            return Err(ConnectAckReason::ServerUnavailable);
+            return Err((ConnectAckReason::ServerUnavailable, "the broker is stopping".to_owned()));
         }
-        let client_id = &request.connect.client_id;
-        if client_id.len() > self.settings.max_client_id_bytes || client_id.contains('\0') {
-            return Err(ConnectAckReason::ClientIdentifierNotValid);
+        let (client_id, most) = (&request.connect.client_id, self.settings.max_client_id_bytes);
+        if client_id.len() > most || client_id.contains('\0') {
+            let found = client_id.len();
+            let why = format!("a client id is UTF-8 of at most {most} bytes without NUL; this one has {found} bytes");
+            return Err((ConnectAckReason::ClientIdentifierNotValid, why));
         }
         let will = request.connect.last_will.as_ref();
         will.map(|will| self.check_will(&request.principal, will)).transpose()
     }
 
-    fn reject(&mut self, conn: ConnId, reason_code: ConnectAckReason) {
-        let ack = ConnectAck { reason_code, ..ConnectAck::default() };
+    fn reject(&mut self, conn: ConnId, reason_code: ConnectAckReason, why: &str) {
+        let ack = ConnectAck { reason_code, reason_string: Some(why.into()), ..ConnectAck::default() };
         self.send(conn, Packet::ConnectAck(Box::new(ack)));
         let reason = DisconnectReasonCode::try_from(u8::from(reason_code));
         self.out.push(Output::Close { conn, reason: reason.unwrap_or(DisconnectReasonCode::UnspecifiedError) });
@@ -210,6 +236,12 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.outbound.disconnected();
         session.flow.reading = None;
+        if let Some(recovery) = session.recovery.as_deref_mut() {
+            recovery.disconnected();
+            if recovery.is_over() {
+                session.recovery = None;
+            }
+        }
         if persistent {
             if session.expiry_s != u32::MAX {
                 let at = now.saturating_add(i64::from(session.expiry_s) * 1000);

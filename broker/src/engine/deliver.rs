@@ -148,6 +148,7 @@ impl Engine {
             retain: retained || (message.retain && hit.options.retain_as_published()),
             ids: hit.ids,
             cursor,
+            hole: session.flow.hole && matches!(source, Some(Source::Log(_))),
             now_ms,
         };
         let Some(packet) = fit(publish(message, form), online.protocol, online.max_packet) else {
@@ -155,6 +156,7 @@ impl Engine {
             return Offered::TooLarge;
         };
         self.stats.sent[usize::from(qos)] += 1;
+        session.flow.hole &= !matches!(source, Some(Source::Log(_)));
         let packet = Packet::Publish(Box::new(packet));
         if let (Some(pid), Some(source)) = (pid, source) {
             let own = matches!((&message.key, session.owner.user()), (Key::User(key), Some(user)) if key == user);
@@ -175,6 +177,9 @@ impl Engine {
 
     /// The session's own subscriptions that match a message of the log at `offset`.
     pub(crate) fn own_hit(session: &Session, message: &Message, offset: Offset) -> Option<Hit> {
+        if session.recovery.as_deref().is_some_and(|recovery| recovery.has_had(session, message, offset)) {
+            return None;
+        }
         let mut hit = None;
         for subscription in &session.subscriptions {
             let options = subscription.options;

@@ -224,6 +224,8 @@ pub struct ReadBatch {
     pub upto: Offset,
     /// Whether the end of the log was reached (as it stood when the read began).
     pub at_end: bool,
+    /// At and after this place nothing of the plan is missing; of what lies before, retention may have dropped some.
+    pub floor: Offset,
 }
 
 /// What the engine wants done, in this order.
@@ -268,8 +270,11 @@ pub enum Output {
         plan: ReadPlan,
         /// Start after this place (ignored by [`ReadPlan::Exact`]).
         after: Offset,
-        /// At most so many messages.
+        /// At most so many messages; 0 asks for [`ReadBatch::floor`] alone.
         limit: usize,
+        /// Begin when this connection has taken what was sent to it: the messages that are read are not counted
+        /// against its window.
+        when_drained: Option<ConnId>,
     },
     /// Answers [`Input::Publish`].
     Published {

@@ -26,6 +26,7 @@ mod packet;
 mod presence;
 mod publish;
 mod records;
+mod recovery;
 mod restore;
 mod retained;
 mod session;
@@ -80,6 +81,8 @@ pub struct Engine {
     out: Vec<Output>,
     sessions: Sessions,
     conns: Map<ConnId, SessionId>,
+    /// Clients whose CONNECT waits for what the log knows about their cursor.
+    arriving: Map<ConnId, Box<ConnectRequest>>,
     index: Index,
     groups: Groups,
     retained: Retained,
@@ -123,6 +126,7 @@ impl Engine {
             out: Vec::new(),
             sessions: Sessions::new(seeded),
             conns: Map::with_hasher(seeded),
+            arriving: Map::with_hasher(seeded),
             index: Index::new(seeded),
             groups: Groups::new(seeded),
             retained: Retained::default(),
@@ -152,9 +156,10 @@ impl Engine {
     pub fn handle(&mut self, now_ms: i64, input: Input, out: &mut Vec<Output>) {
         self.now = self.now.max(now_ms);
         match input {
-            Input::Connect { conn, request } => self.connect(conn, request),
+            Input::Connect { conn, request } => self.arrive(conn, request),
             Input::Packet { conn, packet } => self.packet(conn, packet),
             Input::Closed { conn, graceful } => {
+                self.arriving.remove(&conn);
                 if let Some(&id) = self.conns.get(&conn) {
                     let fate = if graceful { Fate::Discarded } else { Fate::Due };
                     self.detach(id, fate, DisconnectReasonCode::NormalDisconnection);

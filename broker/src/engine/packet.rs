@@ -19,6 +19,8 @@ pub(crate) struct Form {
     pub(crate) retain: bool,
     pub(crate) ids: Vec<NonZeroU32>,
     pub(crate) cursor: Option<Cursor>,
+    /// Retention has dropped something before it that the client should have had.
+    pub(crate) hole: bool,
     pub(crate) now_ms: i64,
 }
 
@@ -48,14 +50,14 @@ fn properties(message: &Message, form: Form) -> PublishProperties {
             u32::try_from(left_s).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MAX)
         }),
         content_type: carried.content_type.as_deref().map(Into::into),
-        user_properties: user_properties(message, form.cursor),
+        user_properties: user_properties(message, form.cursor, form.hole),
         is_utf8_payload: carried.payload_is_utf8,
         response_topic: carried.response_topic.as_deref().map(Into::into),
         subscription_ids: form.ids,
     }
 }
 
-fn user_properties(message: &Message, cursor: Option<Cursor>) -> Vec<UserProperty> {
+fn user_properties(message: &Message, cursor: Option<Cursor>, hole: bool) -> Vec<UserProperty> {
     let carried = &message.properties.user_properties;
     let mut all: Vec<UserProperty> = Vec::with_capacity(carried.len() + properties::STAMPED.len());
     all.extend(carried.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())));
@@ -68,6 +70,9 @@ fn user_properties(message: &Message, cursor: Option<Cursor>) -> Vec<UserPropert
     stamp(properties::TIME, message.time_ms.to_string());
     if let Some(cursor) = cursor {
         stamp(properties::CURSOR, cursor.to_string());
+    }
+    if hole {
+        stamp(properties::RECOVERED, "false".to_owned());
     }
     all
 }
@@ -155,6 +160,7 @@ mod tests {
             retain: false,
             ids: Vec::new(),
             cursor: Some(Cursor { epoch: 1, offset: 2 }),
+            hole: false,
             now_ms: 0,
         }
     }
@@ -217,6 +223,7 @@ mod tests {
                 retain: false,
                 ids: ids.into_iter().filter_map(NonZeroU32::new).collect(),
                 cursor: Some(Cursor { epoch: 1, offset: 2 }),
+                hole: false,
                 now_ms: 0,
             };
             let packet = publish(&message, form);

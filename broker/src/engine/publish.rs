@@ -14,7 +14,7 @@ use tidings_shared::topic::access::{Principal, Rule};
 use super::io::{ConnId, Protocol, PublishError, PublishRequest, Published, Ticket};
 use super::session::SessionId;
 use super::{Engine, Output};
-use crate::log::{Key, Message, MessageProperties, Sender};
+use crate::log::{Key, Message, MessageProperties, Offset, Sender};
 
 /// Who waits for a message to be stored.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ impl Engine {
     pub(crate) fn route(&mut self, message: Arc<Message>, origin: Origin, from: Option<SessionId>) {
         if message.qos == 0 {
             if message.retain {
-                self.retain(&message);
+                self.retain(&message, Offset::START);
             }
             self.deliver(None, &message, from);
             return;

@@ -89,8 +89,8 @@ impl Engine {
     }
 
     fn cursor_record(&self, session: &Session) -> Record {
-        let record = CursorRecord::of(session, self.head, &self.groups);
-        (RecordKey::new(RecordKind::Cursor, session_name(&session.owner, &session.client)), encode(&record))
+        let value = CursorRecord::of(session, self.head, &self.groups).encode(session.recovery.as_deref());
+        (RecordKey::new(RecordKind::Cursor, session_name(&session.owner, &session.client)), value)
     }
 
     fn group_record(group: &Group, head: Offset) -> Record {

@@ -9,6 +9,8 @@ use super::access::KNOWN_USER;
 use super::inflight::{Outbound, Source};
 use super::io::ReadPlan;
 use super::records::{CLEAN_STOP, HORIZON};
+use super::recovery::Recovery;
+use super::retained;
 use super::session::{Flow, Owner, Session, SessionId, Subscription};
 use super::stored::{CursorRecord, GroupRecord, SessionRecord};
 use super::timers::Timer;
@@ -50,10 +52,12 @@ impl Engine {
         }
         engine.horizon_written = horizon;
         for (_, value) in log.records(RecordKind::Retained) {
-            match postcard::from_bytes::<Message>(&value) {
-                Ok(message) if !message.is_expired(now_ms) => engine.retained.set(Arc::new(message)),
-                Ok(_) => {}
-                Err(_) => engine.unreadable += 1,
+            match retained::decode(&value) {
+                Some((message, offset)) if !message.is_expired(now_ms) => {
+                    engine.retained.set(Arc::new(message), offset);
+                }
+                Some(_) => {}
+                None => engine.unreadable += 1,
             }
         }
         engine.restore_sessions(log, clean);
@@ -87,10 +91,10 @@ impl Engine {
         // After a crash, what came after the cursors were written may have been sent before.
         let dup_until = if clean { Offset::START } else { self.head };
         let leap = if clean { 0 } else { PACKET_ID_LEAP };
-        let cursors: HashMap<RecordKey, CursorRecord> = log
+        let mut cursors: HashMap<RecordKey, (CursorRecord, Option<Box<Recovery>>)> = log
             .records(RecordKind::Cursor)
             .into_iter()
-            .filter_map(|(key, value)| Some((key, postcard::from_bytes(&value).ok()?)))
+            .filter_map(|(key, value)| Some((key, CursorRecord::decode(&value)?)))
             .collect();
         // In a fixed order, so that runs replay.
         let mut records = log.records(RecordKind::Session);
@@ -101,8 +105,9 @@ impl Engine {
                 self.unreadable += 1;
                 continue;
             };
-            let cursor = cursors.get(&RecordKey::new(RecordKind::Cursor, key.id));
-            restored.push((self.restore_session(record, cursor, dup_until), cursor));
+            let (cursor, recovery) = cursors.remove(&RecordKey::new(RecordKind::Cursor, key.id)).unzip();
+            let id = self.restore_session(record, cursor.as_ref(), recovery.flatten(), dup_until);
+            restored.push((id, cursor));
         }
         self.restore_groups(log, dup_until);
         for (id, cursor) in restored {
@@ -124,6 +129,7 @@ impl Engine {
         &mut self,
         record: SessionRecord,
         cursor: Option<&CursorRecord>,
+        recovery: Option<Box<Recovery>>,
         dup_until: Offset,
     ) -> SessionId {
         let (head, now) = (self.head, self.now);
@@ -132,12 +138,13 @@ impl Engine {
         session.recorded = true;
         let oldest = record.subscriptions.iter().map(|subscription| subscription.since).min();
         let next = cursor.map(|cursor| cursor.next).or(oldest).unwrap_or(head);
-        session.flow = Flow { next, live: next >= head, missed: head, reading: None, dup_until };
+        session.flow = Flow { next, live: next >= head, missed: head, dup_until, ..Flow::default() };
         if cursor.is_none() {
             session.outbound.next_pid = PACKET_ID_LEAP;
         }
         session.inbound = cursor.map(CursorRecord::inbound).unwrap_or_default();
         session.retained = cursor.map(CursorRecord::scans).unwrap_or_default();
+        session.recovery = recovery;
         session.expires_at = cursor.and_then(|cursor| cursor.expires_at);
         if session.expires_at.is_none() && session.expiry_s != u32::MAX {
             session.expires_at = Some(now.saturating_add(i64::from(session.expiry_s) * 1000));
@@ -181,7 +188,7 @@ impl Engine {
         let head = self.head;
         let Some(group) = self.groups.find(owner, name).and_then(|id| self.groups.get_mut(id)) else { return };
         let next = group.flow.next.min(since);
-        group.flow = Flow { next, live: next >= head, missed: head, reading: None, dup_until };
+        group.flow = Flow { next, live: next >= head, missed: head, dup_until, ..Flow::default() };
     }
 
     fn restore_groups(&mut self, log: &dyn MessageLog, dup_until: Offset) {
@@ -216,7 +223,7 @@ impl Engine {
             for (offset, message) in &batch {
                 after = *offset;
                 if message.retain {
-                    self.retain(message);
+                    self.retain(message, *offset);
                 }
                 if let Key::User(user) = &message.key {
                     let sessions = by_user.get(user).map(Vec::as_slice).unwrap_or_default();
@@ -249,6 +256,15 @@ impl Engine {
 /// When the log cannot be read.
 pub fn read(log: &dyn MessageLog, plan: &ReadPlan, after: Offset, limit: usize) -> Result<super::ReadBatch, LogError> {
     let head = log.head();
+    let floor = match plan {
+        // Taken before the messages: what is dropped meanwhile is told with the next portion.
+        ReadPlan::Keys(keys) => keys.iter().map(|key| log.floor(key)).max().unwrap_or_default(),
+        ReadPlan::All => Offset(log.first().0.saturating_sub(1)),
+        ReadPlan::Exact(_) => Offset::START,
+    };
+    if limit == 0 {
+        return Ok(super::ReadBatch { messages: Vec::new(), upto: head, at_end: false, floor });
+    }
     let (mut messages, mut upto, mut at_end) = (Vec::new(), head, true);
     match plan {
         ReadPlan::All => {
@@ -280,5 +296,5 @@ pub fn read(log: &dyn MessageLog, plan: &ReadPlan, after: Offset, limit: usize) 
     if !matches!(plan, ReadPlan::Exact(_)) {
         messages.retain(|(offset, _)| *offset <= upto);
     }
-    Ok(super::ReadBatch { messages, upto, at_end })
+    Ok(super::ReadBatch { messages, upto, at_end, floor })
 }

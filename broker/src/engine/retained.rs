@@ -13,7 +13,7 @@ use tidings_shared::topic;
 
 use super::subscriptions::is_wild;
 use super::{Engine, Output};
-use crate::log::{Message, RecordKey, RecordKind};
+use crate::log::{Message, Offset, RecordKey, RecordKind};
 
 /// The place of a retained message.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -37,7 +37,8 @@ impl Slot {
 /// All retained messages, in the order of their topics.
 #[derive(Debug, Default)]
 pub(crate) struct Retained {
-    messages: BTreeMap<Slot, Arc<Message>>,
+    /// With their places in the log, as far as they are known.
+    messages: BTreeMap<Slot, (Arc<Message>, Offset)>,
     bytes: usize,
 }
 
@@ -51,12 +52,17 @@ impl Retained {
     }
 
     pub(crate) fn get(&self, slot: &Slot) -> Option<&Arc<Message>> {
-        self.messages.get(slot)
+        self.messages.get(slot).map(|(message, _)| message)
     }
 
-    pub(crate) fn set(&mut self, message: Arc<Message>) {
+    /// Where the log has it; the start, when that is not known (or it was QoS 0).
+    pub(crate) fn offset(&self, slot: &Slot) -> Offset {
+        self.messages.get(slot).map_or(Offset::START, |(_, offset)| *offset)
+    }
+
+    pub(crate) fn set(&mut self, message: Arc<Message>, offset: Offset) {
         self.bytes += size(&message);
-        if let Some(old) = self.messages.insert(Slot::of(&message), message) {
+        if let Some((old, _)) = self.messages.insert(Slot::of(&message), (message, offset)) {
             self.bytes -= size(&old);
         }
     }
@@ -64,7 +70,7 @@ impl Retained {
     /// Whether there was one.
     pub(crate) fn remove(&mut self, slot: &Slot) -> bool {
         let old = self.messages.remove(slot);
-        if let Some(old) = &old {
+        if let Some((old, _)) = &old {
             self.bytes -= size(old);
         }
         old.is_some()
@@ -81,6 +87,7 @@ impl Retained {
             .range((start, Bound::Unbounded))
             .take_while(|(slot, _)| slot.topic.starts_with(prefix))
             .find(|(slot, _)| topic::matches(filter, &slot.topic))
+            .map(|(slot, (message, _))| (slot, message))
     }
 }
 
@@ -97,6 +104,18 @@ fn literal_prefix(filter: &str) -> &str {
     filter[..end].trim_end_matches('/')
 }
 
+/// The record of a retained message: the message, and its place behind it.
+fn encode(message: &Message, offset: Offset) -> Option<Bytes> {
+    let value = postcard::to_stdvec(message).ok()?;
+    postcard::to_extend(&offset, value).ok().map(Bytes::from)
+}
+
+/// Reads such a record; one of an older version has no place.
+pub(crate) fn decode(value: &[u8]) -> Option<(Message, Offset)> {
+    let (message, rest) = postcard::take_from_bytes(value).ok()?;
+    Some((message, postcard::from_bytes(rest).unwrap_or_default()))
+}
+
 impl Engine {
     /// Whether there is no room for one more retained message.
     pub(crate) fn retained_full(&self, topic: &str, payload: &Bytes) -> bool {
@@ -106,7 +125,7 @@ impl Engine {
     }
 
     /// A message that was published with the retain flag: it replaces the one before, or clears it.
-    pub(crate) fn retain(&mut self, message: &Arc<Message>) {
+    pub(crate) fn retain(&mut self, message: &Arc<Message>, offset: Offset) {
         let slot = Slot::of(message);
         let value = if message.payload.is_empty() {
             if !self.retained.remove(&slot) {
@@ -114,8 +133,8 @@ impl Engine {
             }
             None
         } else {
-            self.retained.set(message.clone());
-            postcard::to_stdvec(&**message).ok().map(Bytes::from)
+            self.retained.set(message.clone(), offset);
+            encode(message, offset)
         };
         self.out.push(Output::Put { ticket: None, records: vec![(slot.record(), value)], durable: true });
     }

@@ -1,6 +1,7 @@
 //! A session: what the broker keeps about one client of one user, connected or not. Kept small: a connected, idle
 //! session costs some hundreds of bytes.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use rmqtt_codec::v5::Packet;
@@ -11,7 +12,8 @@ use tidings_shared::topic::access::Principal;
 use super::group::GroupId;
 use super::inbound::Inbound;
 use super::inflight::Outbound;
-use super::io::{ConnId, Protocol, Ticket};
+use super::io::{ConnId, Protocol};
+use super::recovery::Recovery;
 use super::subscriptions::Options;
 use super::will::Will;
 use crate::log::Offset;
@@ -67,8 +69,10 @@ pub(crate) struct Flow {
     pub(crate) live: bool,
     /// The last message that was passed over.
     pub(crate) missed: Offset,
-    /// The read of the log that is under way.
-    pub(crate) reading: Option<Ticket>,
+    /// The ticket of the read of the log that is under way.
+    pub(crate) reading: Option<NonZeroU64>,
+    /// Retention was faster than the reader: the next message says so.
+    pub(crate) hole: bool,
     /// Up to here, messages may have been sent before a crash: they are marked DUP.
     pub(crate) dup_until: Offset,
 }
@@ -157,6 +161,8 @@ pub(crate) struct Session {
     pub(crate) retained: Vec<RetainedScan>,
     pub(crate) will: Option<Box<Will>>,
     pub(crate) online: Option<Box<Online>>,
+    /// It began at a cursor.
+    pub(crate) recovery: Option<Box<Recovery>>,
     /// Its cursor waits to be written.
     pub(crate) dirty: bool,
     /// It has records in the log.
@@ -177,6 +183,7 @@ impl Session {
             retained: Vec::new(),
             will: None,
             online: None,
+            recovery: None,
             dirty: false,
             recorded: false,
         }

@@ -102,6 +102,8 @@ pub struct Stats {
     pub reassigned: u64,
     /// Members of shared groups that were passed over for it.
     pub stalled: u64,
+    /// Times that retention had dropped messages before their reader got to them.
+    pub holes: u64,
     /// Wake-up events published.
     pub wakes: u64,
     /// Wills that could not be stored.

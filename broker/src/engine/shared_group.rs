@@ -9,6 +9,7 @@
 //! by its name and draw messages off.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use tidings_shared::topic;
@@ -215,13 +216,13 @@ impl Engine {
         let after = group.flow.next;
         let ticket = self.read(reader, plan, after, limit);
         if let Some(group) = self.groups.get_mut(id) {
-            group.flow.reading = Some(ticket);
+            group.flow.reading = NonZeroU64::new(ticket.0);
         }
     }
 
     fn group_reading_ended(&mut self, id: GroupId, ticket: Ticket) -> bool {
         let Some(group) = self.groups.get_mut(id) else { return false };
-        let waits = group.flow.reading == Some(ticket);
+        let waits = group.flow.reading == NonZeroU64::new(ticket.0);
         if waits {
             group.flow.reading = None;
         }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tidings_shared::message_id::MessageId;
 
@@ -12,6 +13,7 @@ use super::group::Groups;
 use super::inbound::{Inbound, Step};
 use super::inflight::{Entry, Source, State};
 use super::io::ConnId;
+use super::recovery::Recovery;
 use super::retained::Slot;
 use super::session::{Owner, RetainedScan, Session};
 use super::subscriptions::Options;
@@ -75,6 +77,21 @@ pub(crate) struct GroupRecord {
 }
 
 impl CursorRecord {
+    /// Reads a record; behind the cursor of a session in recovery stands what it has to know.
+    pub(crate) fn decode(value: &[u8]) -> Option<(Self, Option<Box<Recovery>>)> {
+        let (cursor, rest) = postcard::take_from_bytes(value).ok()?;
+        let recovery = if rest.is_empty() { None } else { Some(Box::new(postcard::from_bytes(rest).ok()?)) };
+        Some((cursor, recovery))
+    }
+
+    pub(crate) fn encode(&self, recovery: Option<&Recovery>) -> Option<Bytes> {
+        let mut value = postcard::to_stdvec(self).ok()?;
+        if let Some(recovery) = recovery.filter(|recovery| recovery.has_to_be_stored()) {
+            value = postcard::to_extend(recovery, value).ok()?;
+        }
+        Some(value.into())
+    }
+
     pub(crate) fn of(session: &Session, head: Offset, groups: &Groups) -> Self {
         let source = |source: &Source| match source {
             Source::Log(offset) => Some(SourceRecord::Log(*offset)),

@@ -106,6 +106,8 @@ impl Engine {
         subscribed: &mut Subscribed,
     ) {
         let head = self.head;
+        let known = self.sessions.get(id).is_some_and(|session| session.subscription(filter).is_some());
+        let begin = if known || filter.starts_with("$share/") { None } else { self.begin_at_cursor(id, filter) };
         let Some(session) = self.sessions.get_mut(id) else { return };
         let owner = session.owner.clone();
         let old = session.subscriptions.iter_mut().find(|subscription| &*subscription.filter == filter);
@@ -123,7 +125,7 @@ impl Engine {
                     filter: filter.clone(),
                     options,
                     id: sub_id,
-                    since: head,
+                    since: begin.unwrap_or(head),
                     group: None,
                     by: subscribed.by,
                 };
@@ -225,6 +227,7 @@ impl Engine {
         let Some(place) = found else { return false };
         let subscription = session.subscriptions.remove(place);
         session.retained.retain(|scan| scan.filter != subscription.filter);
+        self.left_in_recovery(id, &subscription.filter);
         self.drop_subscription(id, &subscription);
         true
     }

@@ -43,20 +43,26 @@ pub(crate) enum Fate {
 
 impl Engine {
     /// Checks the will of a CONNECT.
-    pub(crate) fn check_will(&mut self, principal: &Principal, will: &LastWill) -> Result<Will, ConnectAckReason> {
+    pub(crate) fn check_will(
+        &mut self,
+        principal: &Principal,
+        will: &LastWill,
+    ) -> Result<Will, (ConnectAckReason, String)> {
+        let refused = |reason, why: &str| Err((reason, format!("the will: {why}")));
         let decision = self.decide_publish(principal, &will.topic);
         if !decision.allowed {
             self.stats.refused += 1;
-            return Err(match decision.rule {
+            let reason = match decision.rule {
                 Rule::Malformed => ConnectAckReason::TopicNameInvalid,
                 _ => ConnectAckReason::NotAuthorized,
-            });
+            };
+            return refused(reason, &decision.rule.to_string());
         }
         if will.is_utf8_payload == Some(true) && std::str::from_utf8(&will.message).is_err() {
-            return Err(ConnectAckReason::PayloadFormatInvalid);
+            return refused(ConnectAckReason::PayloadFormatInvalid, "its payload is not the UTF-8 that it says it is");
         }
         if will.retain && self.retained_full(&will.topic, &will.message) {
-            return Err(ConnectAckReason::QuotaExceeded);
+            return refused(ConnectAckReason::QuotaExceeded, "there is no room for more retained messages");
         }
         Ok(Will {
             topic: (&*will.topic).into(),

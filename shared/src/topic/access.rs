@@ -2,7 +2,7 @@
 //!
 //! | who | may subscribe | may publish |
 //! |---|---|---|
-//! | a handler | anything | anything outside `$…` |
+//! | a handler | anything | anything but the reserved `$…` topics ([`is_reserved`](super::is_reserved)) |
 //! | a device | its user's own topics; what its token's `acl` grants | command topics; what its token's `acl` grants |
 //!
 //! A topic with a prefix (`word_…`, `word/…`) is another user's when the prefix cannot be a command's word (it has
@@ -17,7 +17,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{covers, is_own, matches, names, owner_prefix, split_shared, valid_topic};
+use super::{covers, is_own, is_reserved, matches, names, owner_prefix, split_shared, valid_topic};
 use crate::identity::UserId;
 
 /// Who is connected.
@@ -106,7 +106,7 @@ pub enum Rule {
     OtherUser,
     /// The filter reaches beyond the user's own topics.
     NotOwnTopic,
-    /// Topics that begin with `$` are Tidings' own.
+    /// The topic begins with `$`: those are the broker's own, or for handlers only.
     Reserved,
     /// The text is no topic name or filter.
     Malformed,
@@ -134,7 +134,7 @@ impl Decision {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Handler => "handlers may use every topic outside $",
+            Self::Handler => "handlers may use every topic but the broker's own",
             Self::Acl => "the token's acl claim grants it",
             Self::OwnTopic => "the topic is the user's own",
             Self::Command => "it is a command topic",
@@ -143,7 +143,7 @@ impl fmt::Display for Rule {
                 "the topic belongs to another user; if it is a command, name it in broker.topics.commands"
             }
             Self::NotOwnTopic => "a device subscribes to its own user's topics (USER_name or USER/...) only",
-            Self::Reserved => "topics that begin with $ are reserved",
+            Self::Reserved => "this topic that begins with $ is the broker's own, or for handlers only",
             Self::Malformed => "it is not a valid topic",
         })
     }
@@ -155,11 +155,12 @@ pub fn decide_publish(principal: &Principal, topic: &str, facts: &impl Facts) ->
     if !valid_topic(topic) {
         return Decision::deny(Rule::Malformed);
     }
-    if topic.starts_with('$') {
+    if is_reserved(topic) {
         return Decision::deny(Rule::Reserved);
     }
     let (user, acl) = match principal {
         Principal::Handler => return Decision::allow(Rule::Handler),
+        Principal::Device { .. } if topic.starts_with('$') => return Decision::deny(Rule::Reserved),
         Principal::Device { user, acl } => (user, acl),
     };
     if acl.publish.iter().any(|filter| matches(filter, topic)) {
@@ -196,6 +197,10 @@ pub fn decide_subscribe(principal: &Principal, filter: &str) -> Decision {
         return Decision::deny(Rule::Malformed);
     };
     let filter = shared.filter;
+    if super::first_level(filter) == "$queue" {
+        // Elsewhere this is another form of a shared subscription: it should not look as if it worked.
+        return Decision::deny(Rule::Reserved);
+    }
     let (user, acl) = match principal {
         Principal::Handler => return Decision::allow(Rule::Handler),
         Principal::Device { user, acl } => (user, acl),

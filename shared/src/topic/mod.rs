@@ -19,6 +19,20 @@ pub fn owner_prefix(topic: &str) -> Option<&str> {
     (end > 0 && !topic.starts_with('$')).then(|| &topic[..end])
 }
 
+/// The text before the first `/`.
+#[must_use]
+pub fn first_level(topic: &str) -> &str {
+    topic.split_once('/').map_or(topic, |(level, _)| level)
+}
+
+/// Whether nobody but the broker may publish on a topic: `$tidings/…`, and what other brokers' clients take for
+/// something else than a topic (`$share/…`, `$queue/…`, `$SYS/…`). Other topics that begin with `$` are free for
+/// handlers; a wildcard in the first level of a filter matches none of them (MQTT 5, 4.7.2).
+#[must_use]
+pub fn is_reserved(topic: &str) -> bool {
+    ["$tidings", "$share", "$queue", "$SYS"].contains(&first_level(topic))
+}
+
 /// The user whom a topic would belong to by its form.
 ///
 /// A message that a handler publishes (or a device under an `acl` grant) is stored under this user where there is

@@ -201,7 +201,7 @@ impl Bench {
                 self.log.put(records, durable, Box::new(|result| result.unwrap()));
                 Some(Input::Put { ticket: ticket?, result: Ok(()) })
             }
-            Output::Read { ticket, plan, after, limit } => {
+            Output::Read { ticket, plan, after, limit, .. } => {
                 self.reads += 1;
                 if self.unreadable {
                     return Some(Input::Read { ticket, result: Err(LogError::Closed) });

@@ -9,6 +9,7 @@ mod limits;
 mod options;
 mod presence;
 mod qos2;
+mod recovery;
 mod retained;
 mod sessions;
 mod shared;

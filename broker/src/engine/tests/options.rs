@@ -157,3 +157,25 @@ fn what_travels_along_arrives() {
     let carried: Vec<&str> = got.user_properties.iter().filter(|(n, _)| &**n == "a").map(|(_, v)| &**v).collect();
     assert_eq!(carried, ["1", "2"]);
 }
+
+#[test]
+fn handlers_have_dollar_topics_of_their_own_that_no_first_level_wildcard_matches() {
+    let mut bench = Bench::new();
+    let wild = bench.connect(&Login::handler("wild"));
+    let exact = bench.connect(&Login::handler("exact"));
+    let below = bench.connect(&Login::handler("below"));
+    for filter in ["#", "+/x"] {
+        bench.subscribe(wild, filter, 1);
+    }
+    bench.subscribe(exact, "$jobs/x", 1);
+    bench.subscribe(below, "$jobs/#", 1);
+    for (qos, retain) in [(0, true), (1, false), (2, false)] {
+        let publish = rmqtt_codec::types::Publish { retain, ..message("$jobs/x", &qos.to_string(), qos) };
+        bench.publish_packet(exact, publish);
+    }
+    assert_eq!(bench.receive(exact), ["0", "1", "2"]);
+    assert_eq!(bench.receive(below), ["0", "1", "2"]);
+    assert!(bench.messages(wild).is_empty());
+    bench.subscribe(wild, "#", 1);
+    assert!(bench.messages(wild).is_empty(), "nor the retained one");
+}

@@ -115,7 +115,16 @@ fn a_grant_never_opens_the_reserved_topics() {
 #[test]
 fn handlers_may_all_but_forge_events() {
     assert!(publish(&Principal::Handler, "68946_contact_list").allowed);
-    assert!(!publish(&Principal::Handler, "$tidings/events/unacked").allowed);
+    for topic in ["$tidings/events/unacked", "$tidings", "$share/g/x", "$SYS/broker/uptime", "$queue/x"] {
+        assert_eq!(publish(&Principal::Handler, topic), Decision::deny(Rule::Reserved), "{topic}");
+    }
+    for topic in ["$internal/x", "$", "$tidingsx/y", "$sys"] {
+        assert!(publish(&Principal::Handler, topic).allowed, "{topic}");
+        assert_eq!(publish(&device("68946"), topic), Decision::deny(Rule::Reserved), "{topic}");
+        assert!(decide_subscribe(&Principal::Handler, topic).allowed, "{topic}");
+        assert_eq!(decide_subscribe(&device("68946"), topic), Decision::deny(Rule::Reserved), "{topic}");
+    }
+    assert_eq!(decide_subscribe(&Principal::Handler, "$queue/x"), Decision::deny(Rule::Reserved));
     assert!(decide_subscribe(&Principal::Handler, "$share/g/#").allowed);
     assert!(decide_subscribe(&Principal::Handler, "$tidings/events/unacked").allowed);
 }

@@ -314,7 +314,7 @@ impl World {
     }
 
     fn log_reads_one(&mut self) {
-        let Some(Output::Read { ticket, plan, after, limit }) = self.asked_reads.pop_front() else { return };
+        let Some(Output::Read { ticket, plan, after, limit, .. }) = self.asked_reads.pop_front() else { return };
         let fails = !self.settling && self.below(20) == 0;
         let result = if fails { Err(LogError::Closed) } else { read(&*self.log, &plan, after, limit) };
         self.read_answers.push_back(Input::Read { ticket, result });
