@@ -44,6 +44,18 @@ pub const SETTINGS: &[Setting] = &[
         "Messages kept for each user; the oldest are dropped.",
     ),
     Setting::new(
+        "broker.log.retention.per_user_bytes",
+        Kind::Bytes,
+        "16MiB",
+        "Bytes kept for each user, as they are stored; the oldest messages are dropped, the newest one stays. 0: no limit.",
+    ),
+    Setting::new(
+        "broker.log.retention.total",
+        Kind::Bytes,
+        "0",
+        "Size of the whole log; the oldest messages are dropped, whosever they are. 0: no limit but the disk. Not kept to the byte: files of an eighth of it are dropped as a whole, and records and indexes come on top.",
+    ),
+    Setting::new(
         "broker.log.retention.per_command_topic",
         Kind::Count { min: 1, max: 1_000_000_000 },
         "1000000",
@@ -173,7 +185,7 @@ pub const SETTINGS: &[Setting] = &[
         "broker.limits.polls_per_user",
         Kind::Count { min: 1, max: 100_000 },
         "10",
-        "HTTP requests of one user that may wait for messages at the same time.",
+        "HTTP requests of one user that may wait for messages at the same time, polls and streams together.",
     ),
     Setting::new("broker.http.wait", Kind::Duration, "25s", "How long a poll waits when it does not say."),
     Setting::new(
@@ -187,6 +199,12 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Duration,
         "30s",
         "A member of a shared group that keeps a message this long is passed over; at QoS 1 another member gets the message. 0s: never.",
+    ),
+    Setting::new(
+        "broker.http.heartbeat",
+        Kind::Duration,
+        "15s",
+        "How often a quiet stream of events is heard: below the time-outs of the proxies on the way.",
     ),
     Setting::new(
         "broker.wake.grace",
@@ -245,6 +263,8 @@ pub struct Log {
     pub limits: log::Limits,
     /// Size of a file, in bytes.
     pub segment_bytes: u64,
+    /// Size of the whole log, in bytes; 0: no limit.
+    pub total_bytes: u64,
     /// Bytes that may wait for the disk.
     pub waiting_bytes: usize,
     /// The longest message, with everything that travels along.
@@ -275,11 +295,13 @@ impl Config {
                 limits: log::Limits {
                     age_ms: settings.duration_ms("broker.log.retention.age"),
                     per_user: settings.bytes("broker.log.retention.per_user"),
+                    per_user_bytes: settings.count("broker.log.retention.per_user_bytes"),
                     per_command_topic: settings.bytes("broker.log.retention.per_command_topic"),
                     dedup_window_ms: settings.duration_ms("broker.log.dedup.window"),
                     dedup_entries: settings.bytes("broker.log.dedup.entries"),
                 },
                 segment_bytes: settings.count("broker.log.segment"),
+                total_bytes: settings.count("broker.log.retention.total"),
                 waiting_bytes: settings.bytes("broker.log.waiting"),
                 message_bytes: packet.saturating_add(ENVELOPE),
             },
@@ -320,6 +342,8 @@ fn door(settings: &Settings, packet: usize) -> http::Limits {
         wait_max: settings.duration("broker.http.wait_max"),
         polls_per_user: settings.bytes("broker.limits.polls_per_user"),
         body: packet,
+        heartbeat: settings.duration("broker.http.heartbeat"),
+        write_deadline: settings.duration("broker.limits.write"),
         ..http::Limits::default()
     }
 }

@@ -13,6 +13,13 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::core::EngineHandle;
 
+/// Why stored messages are kept no longer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Dropped {
+    /// `age`, `count`, `bytes` or `total`: which limit of `broker.log.retention`.
+    pub reason: &'static str,
+}
+
 /// What the message log counts.
 #[derive(Clone, Debug)]
 pub struct LogMetrics {
@@ -30,6 +37,10 @@ pub struct LogMetrics {
     pub commit_seconds: Histogram,
     /// Segments on disk.
     pub segments: Gauge,
+    /// Their bytes.
+    pub size: Gauge,
+    /// Messages that retention has dropped, by the limit that did.
+    pub dropped: Family<Dropped, Counter>,
 }
 
 impl Default for LogMetrics {
@@ -42,6 +53,8 @@ impl Default for LogMetrics {
             group: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
             commit_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
             segments: Gauge::default(),
+            size: Gauge::default(),
+            dropped: Family::default(),
         }
     }
 }
@@ -55,6 +68,8 @@ impl LogMetrics {
         registry.register("log_group_size", "Messages that shared one commit", self.group.clone());
         registry.register_with_unit("log_commit", "Duration of a commit", Unit::Seconds, self.commit_seconds.clone());
         registry.register("log_segments", "Segments on disk", self.segments.clone());
+        registry.register_with_unit("log_size", "Segments on disk, all together", Unit::Bytes, self.size.clone());
+        registry.register("log_dropped", "Messages dropped by retention, by its limit", self.dropped.clone());
     }
 }
 
@@ -65,19 +80,36 @@ pub struct Answered {
     pub status: u16,
 }
 
+/// Why a stream of events ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Ended {
+    /// The word that the client was told, or `client_gone` or `client_slow`.
+    pub reason: &'static str,
+}
+
 /// What the HTTP door counts.
 #[derive(Clone, Debug, Default)]
 pub struct HttpMetrics {
     /// Answers, by status.
     pub answered: Family<Answered, Counter>,
-    /// Polls that wait now.
+    /// Polls that wait now, streams included.
     pub waiting: Gauge,
+    /// Streams that are open now.
+    pub streams: Gauge,
+    /// Streams that have ended, by reason.
+    pub streams_ended: Family<Ended, Counter>,
 }
 
 impl HttpMetrics {
     fn register(&self, registry: &mut Registry) {
         registry.register("http_answers", "Answers of the HTTP door, by status", self.answered.clone());
-        registry.register("http_polls_waiting", "Polls of the HTTP door that wait now", self.waiting.clone());
+        registry.register(
+            "http_polls_waiting",
+            "Polls and streams of the HTTP door that wait now",
+            self.waiting.clone(),
+        );
+        registry.register("http_streams", "Streams of events that are open now", self.streams.clone());
+        registry.register("http_streams_ended", "Streams of events, by their end", self.streams_ended.clone());
     }
 }
 

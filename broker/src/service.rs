@@ -147,6 +147,7 @@ async fn open_log(
     let options = Options {
         limits: config.log.limits,
         segment_bytes: config.log.segment_bytes,
+        total_bytes: config.log.total_bytes,
         waiting_bytes: config.log.waiting_bytes,
         message_bytes: config.log.message_bytes,
         metrics,

@@ -1,5 +1,7 @@
 //! What every HTTP door has: error bodies, health and metrics, serving until the shutdown, and a client.
 
+mod patient_writes;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tower::ServiceExt;
 
+use self::patient_writes::PatientWrites;
 use crate::health::Health;
 use crate::lifecycle::Shutdown;
 
@@ -51,6 +54,12 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
 
+    /// What 401 asks for. Who brought no credential at all has done nothing wrong yet and is told no error (RFC 6750,
+    /// section 3.1); the codes of such refusals end in `_missing`.
+    fn challenge(&self) -> &'static str {
+        if self.code.ends_with("_missing") { "Bearer" } else { "Bearer error=\"invalid_token\"" }
+    }
+
     /// Adds `Retry-After`.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
@@ -72,10 +81,11 @@ struct ErrorDetail {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        let challenge = self.challenge();
         let body = ErrorBody { error: ErrorDetail { code: self.code.to_owned(), message: self.message } };
         let mut response = (self.status, Json(body)).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
-            let challenge = header::HeaderValue::from_static("Bearer error=\"invalid_token\"");
+            let challenge = header::HeaderValue::from_static(challenge);
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         if let Some(seconds) = self.retry_after_s {
@@ -119,13 +129,15 @@ async fn metrics(State(operations): State<Operations>) -> Response {
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long a client may take for the head of a request.
 const HEAD_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a client may take nothing out of its socket while something waits for it.
+const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// How often an idle HTTP/2 connection is asked whether it lives, and how long it may take to answer.
 const HTTP2_PING: Duration = Duration::from_secs(30);
 /// The pause after an accept that failed (no more files, say): serving goes on when there is room again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves HTTP/1.1 and HTTP/2 until the shutdown, then lets requests under way finish for up to ten seconds. A client
-/// that is silent, or slow with the head of a request, loses its connection and costs nobody else anything.
+/// that is silent, slow with the head of a request, or takes nothing of its answer, loses its connection and costs nobody else anything.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
     let connections = GracefulShutdown::new();
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -151,7 +163,9 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
             request.extensions_mut().insert(ConnectInfo(peer));
             router.clone().oneshot(request.map(Body::new))
         });
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let connection = builder
+            .serve_connection_with_upgrades(TokioIo::new(PatientWrites::new(stream, WRITE_PATIENCE)), service)
+            .into_owned();
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -190,6 +204,21 @@ pub fn client(ca: Option<&Path>) -> anyhow::Result<reqwest::Client> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_credential_that_was_sent_can_be_invalid() {
+        for (code, challenge) in [
+            ("token_missing", "Bearer"),
+            ("service_key_missing", "Bearer"),
+            ("token_expired", "Bearer error=\"invalid_token\""),
+            ("service_key_wrong", "Bearer error=\"invalid_token\""),
+        ] {
+            let response = ApiError::new(StatusCode::UNAUTHORIZED, code, "").into_response();
+            assert_eq!(response.headers()["www-authenticate"], challenge, "{code}");
+        }
+        let forbidden = ApiError::new(StatusCode::FORBIDDEN, "x", "").into_response();
+        assert!(!forbidden.headers().contains_key("www-authenticate"));
+    }
 
     #[tokio::test]
     async fn readiness_says_what_is_missing() {

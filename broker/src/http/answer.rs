@@ -19,9 +19,9 @@ pub(super) struct Answer {
     recovered: bool,
 }
 
-/// One message. The payload is in `payload` when it is UTF-8, else in `payload_base64`.
+/// One message, as every answer and every event shows it. The payload is in `payload` when it is UTF-8, else in `payload_base64`.
 #[derive(Debug, Serialize)]
-struct Item {
+pub(super) struct Item {
     topic: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<String>,
@@ -56,8 +56,9 @@ enum Values {
 }
 
 impl Answer {
-    pub(super) fn new(stored: &[Stored], epoch: u64, next: Cursor, recovered: bool) -> Self {
-        let messages = stored.iter().map(|(offset, message)| item(message, Cursor { epoch, offset: offset.0 }));
+    pub(super) fn new(stored: &[Stored], next: Cursor, recovered: bool) -> Self {
+        let messages =
+            stored.iter().map(|(offset, message)| item(message, Cursor { epoch: next.epoch, offset: offset.0 }));
         Self { messages: messages.collect(), cursor: next.to_string(), recovered }
     }
 }
@@ -89,7 +90,7 @@ fn uncached(mut response: Response) -> Response {
     response
 }
 
-fn item(message: &Message, cursor: Cursor) -> Item {
+pub(super) fn item(message: &Message, cursor: Cursor) -> Item {
     let text = str::from_utf8(&message.payload).ok();
     let properties = &message.properties;
     let mut named: BTreeMap<String, Values> = BTreeMap::new();

@@ -4,6 +4,8 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /v1/messages?wait=25s&client=ID&limit=N`, `Authorization: Bearer TOKEN`, `If-None-Match: "CURSOR"` | 200 with messages and the next cursor (also as `ETag`), or 304 when the wait ends with nothing new |
+//! | `GET /v1/messages/stream?client=ID&cursor=CURSOR`, `Authorization: Bearer TOKEN`, `Last-Event-ID: CURSOR` | 200 with server-sent events: what was missed, then what comes |
+//! | `POST /v1/messages/ack?client=ID`, `Authorization: Bearer TOKEN`, body `{"cursor":"CURSOR"}` | 204: everything up to the cursor has arrived |
 //! | `POST /v1/publish/{topic}?qos=0\|1&retain&expiry=1h`, `Authorization: Bearer TOKEN` (or a handler key), optional `Message-Id` | 202 when the message is durable, 200 when it had been published before under this `Message-Id` |
 //!
 //! # Codes of refusals
@@ -12,7 +14,7 @@
 //! | status | code | when |
 //! |---|---|---|
 //! | 400 | `query_invalid` | a parameter of the query cannot be used; the message names it |
-//! | 400 | `cursor_invalid` | `If-None-Match` is not one cursor in quotes |
+//! | 400 | `cursor_invalid` | `If-None-Match` is not one cursor in quotes; `Last-Event-ID` or `cursor` is none |
 //! | 400 | `client_invalid` | the client's name is longer than 256 bytes or has control characters |
 //! | 400 | `topic_invalid` | the topic is not a topic name |
 //! | 400 | `message_id_invalid` | `Message-Id` is not 1 to 64 visible ASCII characters |
@@ -22,6 +24,7 @@
 //! | 403 | `topic_forbidden` | the topic rules forbid it; the message says which rule |
 //! | 404, 405 | `not_found`, `method_not_allowed` | no such address, or not with this method |
 //! | 408 | `body_timeout` | the body did not arrive in time |
+//! | 409 | `cursor_unknown` | a cursor that is acknowledged is not of this log |
 //! | 413 | `payload_too_large` | the body is longer than `broker.limits.packet` |
 //! | 429 | `too_many_polls` | the user has `broker.limits.polls_per_user` requests waiting already |
 //! | 500 | `internal` | the log could not be read; the server's own log says why |
@@ -30,11 +33,15 @@
 //! | 503 | `stopping` | the broker is stopping; try again |
 //! | 503 | `token_keys_unavailable` | the token issuer's keys cannot be fetched; try again |
 
+mod ack;
 mod answer;
+mod event;
 mod messages;
 mod pollers;
 mod publish;
+mod reading;
 mod request;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -73,6 +80,10 @@ pub struct Limits {
     pub body_deadline: Duration,
     /// An answer ends with the message that makes it longer than this, in bytes.
     pub answer: usize,
+    /// How often a quiet stream of events is heard.
+    pub heartbeat: Duration,
+    /// A stream ends whose client takes nothing for so long.
+    pub write_deadline: Duration,
 }
 
 impl Default for Limits {
@@ -84,6 +95,8 @@ impl Default for Limits {
             body: 1 << 20,
             body_deadline: Duration::from_secs(30),
             answer: 4 << 20,
+            heartbeat: Duration::from_secs(15),
+            write_deadline: Duration::from_secs(30),
         }
     }
 }
@@ -114,14 +127,17 @@ pub struct Parts {
 struct Door {
     parts: Parts,
     pollers: Pollers,
+    retry: stream::Spread,
 }
 
 /// The routes of the door.
 pub fn router(parts: Parts) -> Router {
     let pollers = Pollers::new(parts.limits.polls_per_user, parts.metrics.waiting.clone());
-    let door = Door { parts, pollers };
+    let door = Door { parts, pollers, retry: stream::Spread::default() };
     Router::new()
         .route("/v1/messages", get(messages::messages))
+        .route("/v1/messages/stream", get(stream::stream))
+        .route("/v1/messages/ack", post(ack::ack))
         .route("/v1/publish/", post(publish::without_topic))
         .route("/v1/publish/{*topic}", post(publish::publish))
         .method_not_allowed_fallback(async || method_not_allowed())
@@ -132,12 +148,13 @@ pub fn router(parts: Parts) -> Router {
 /// The answer where there is nothing, for the whole HTTP listener.
 #[must_use]
 pub fn not_found() -> ApiError {
-    let message = "there is nothing at this address; see GET /v1/messages and POST /v1/publish/TOPIC";
+    let message =
+        "there is nothing at this address; see GET /v1/messages, GET /v1/messages/stream and POST /v1/publish/TOPIC";
     ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
 }
 
 fn method_not_allowed() -> ApiError {
-    let message = "this address knows another method: GET /v1/messages, POST /v1/publish/TOPIC";
+    let message = "this address knows another method: GET /v1/messages, GET /v1/messages/stream, POST /v1/messages/ack, POST /v1/publish/TOPIC";
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
 

@@ -13,6 +13,9 @@ use super::Parts;
 /// The header in which a client may name itself instead of `?client=`.
 const CLIENT: &str = "tidings-client";
 
+/// Where a stream of events goes on.
+const LAST_EVENT_ID: &str = "last-event-id";
+
 /// The longest name of a client, in bytes.
 const CLIENT_LENGTH: usize = 256;
 
@@ -62,6 +65,19 @@ pub(super) fn cursor(headers: &HeaderMap) -> Result<Option<Cursor>, ApiError> {
     text.parse().map(Some).map_err(|_| {
         let message =
             "If-None-Match takes the ETag of an earlier answer as it was, in its quotes; leave it away to begin anew";
+        ApiError::new(StatusCode::BAD_REQUEST, "cursor_invalid", message)
+    })
+}
+
+/// Where a stream goes on: `Last-Event-ID`, which clients set when they come back to the same address, else `?cursor=`.
+pub(super) fn last_event(query: Option<&str>, headers: &HeaderMap) -> Result<Option<Cursor>, ApiError> {
+    let header = headers.get(LAST_EVENT_ID).map(|value| value.to_str().unwrap_or("?").trim());
+    let Some(text) = header.filter(|text| !text.is_empty()).or(query).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    text.parse().map(Some).map_err(|_| {
+        let message =
+            "Last-Event-ID and ?cursor= take the id of an earlier event as it was; leave them away to begin anew";
         ApiError::new(StatusCode::BAD_REQUEST, "cursor_invalid", message)
     })
 }
@@ -126,6 +142,19 @@ mod tests {
             assert_eq!(cursor(&headers).unwrap_err().code, "cursor_invalid", "{text}");
         }
         assert_eq!(cursor(&HeaderMap::new()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_stream_goes_on_where_the_header_says_else_the_address() {
+        let header = |text| HeaderMap::from_iter([("last-event-id".parse().unwrap(), HeaderValue::from_static(text))]);
+        let offset = |query, headers: &HeaderMap| last_event(query, headers).unwrap().map(|cursor| cursor.offset);
+        let query = Some("0000000000000001-2");
+        assert_eq!(offset(query, &header("0000000000000001-3")), Some(3));
+        assert_eq!(offset(query, &header("")), Some(2));
+        assert_eq!(offset(query, &HeaderMap::new()), Some(2));
+        assert_eq!(offset(None, &HeaderMap::new()), None);
+        assert_eq!(last_event(None, &header("seven")).unwrap_err().code, "cursor_invalid");
+        assert_eq!(last_event(Some("seven"), &HeaderMap::new()).unwrap_err().code, "cursor_invalid");
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub struct Limits {
     pub age_ms: i64,
     /// Messages kept for each user; the oldest are dropped.
     pub per_user: usize,
+    /// Bytes kept for each user, as they are stored; the oldest are dropped, and the newest one always stays. 0: no limit.
+    pub per_user_bytes: u64,
     /// Messages kept for each command topic; the oldest are dropped.
     pub per_command_topic: usize,
     /// How long a repeated message id is recognised, in ms.
@@ -28,9 +30,47 @@ impl Default for Limits {
         Self {
             age_ms: 7 * 24 * 3_600_000,
             per_user: 1_000,
+            per_user_bytes: 16 << 20,
             per_command_topic: 1_000_000,
             dedup_window_ms: 10 * 60_000,
             dedup_entries: 1_000_000,
+        }
+    }
+}
+
+/// Says how long a message is.
+pub(super) trait Placed: Clone {
+    /// Its bytes as they are stored.
+    fn bytes(&self) -> u64;
+}
+
+/// Why messages are kept no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// They were too old.
+    Age,
+    /// There were too many of one user, or of one command topic.
+    Count,
+    /// They were too many bytes of one user.
+    Bytes,
+    /// The whole log was too large.
+    Total,
+}
+
+/// How many messages were dropped, by [`Cause`].
+pub(super) type Dropped = [u64; Cause::ALL.len()];
+
+impl Cause {
+    /// Every cause, in the order of [`Dropped`].
+    pub(super) const ALL: [Self; 4] = [Self::Age, Self::Count, Self::Bytes, Self::Total];
+
+    /// Its name in metrics.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Age => "age",
+            Self::Count => "count",
+            Self::Bytes => "bytes",
+            Self::Total => "total",
         }
     }
 }
@@ -69,6 +109,8 @@ pub(super) struct Chapter<P, F> {
 struct Keyed {
     key: Key,
     offsets: VecDeque<Offset>,
+    /// What they take, all together.
+    bytes: u64,
     floor: Offset,
     last: Option<Offset>,
 }
@@ -84,6 +126,7 @@ pub(super) struct Index<P, F> {
     head: Offset,
     aged: Offset,
     damaged: Offset,
+    dropped: Dropped,
 }
 
 /// Offsets given out but not yet durable; dropped when the write fails.
@@ -101,7 +144,7 @@ pub(super) struct Planned {
     pub(super) identity: Identity,
 }
 
-impl<P: Clone, F: Clone> Index<P, F> {
+impl<P: Placed, F: Clone> Index<P, F> {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -112,7 +155,13 @@ impl<P: Clone, F: Clone> Index<P, F> {
             head: Offset::START,
             aged: Offset::START,
             damaged: Offset::START,
+            dropped: Dropped::default(),
         }
+    }
+
+    /// How many messages were dropped since this was asked last.
+    pub(super) fn take_dropped(&mut self) -> Dropped {
+        std::mem::take(&mut self.dropped)
     }
 
     pub(super) fn head(&self) -> Offset {
@@ -132,6 +181,11 @@ impl<P: Clone, F: Clone> Index<P, F> {
     pub(super) fn begin_chapter(&mut self, base: Offset, store: F) {
         self.head = self.head.max(Offset(base.0.saturating_sub(1)));
         self.chapters.push_back(Chapter { base, store, rows: Vec::new(), live: 0 });
+    }
+
+    /// Takes the newest chapter back, which must be empty.
+    pub(super) fn end_chapter(&mut self) {
+        self.chapters.pop_back();
     }
 
     /// Says that messages up to this offset were lost to damage, of keys that nobody knows any more.
@@ -177,6 +231,11 @@ impl<P: Clone, F: Clone> Index<P, F> {
         self.window.identity(message)
     }
 
+    /// Whether so many messages fill the deduplication window: older ones are not remembered.
+    pub(super) fn window_is_full(&self, messages: u64) -> bool {
+        messages >= self.limits.dedup_entries as u64
+    }
+
     /// Whether a message of this time is still within the deduplication window.
     pub(super) fn in_window(&self, time_ms: i64, now_ms: i64) -> bool {
         time_ms.saturating_add(self.limits.dedup_window_ms) > now_ms
@@ -185,9 +244,35 @@ impl<P: Clone, F: Clone> Index<P, F> {
     /// Takes a durable message in, in the order of offsets, into the last chapter.
     pub(super) fn insert(&mut self, key: &Key, entry: Entry<P>, identity: Option<Identity>, now_ms: i64) {
         let id = self.key_id(key, &entry);
-        let Some(chapter) = self.chapters.back_mut() else {
+        if let Some(identity) = identity {
+            self.window.insert(now_ms, entry.time_ms, identity, entry.offset);
+        }
+        self.insert_of(id, entry);
+    }
+
+    /// The number of a key, as long as it is known here; `entry` is its next message.
+    pub(super) fn key_id(&mut self, key: &Key, entry: &Entry<P>) -> usize {
+        if let Some(id) = self.by_key.get(key) {
+            return *id;
+        }
+        let floor = entry.floor.max(entry.previous.unwrap_or_default());
+        let keyed = Keyed { key: key.clone(), offsets: VecDeque::new(), bytes: 0, floor, last: entry.previous };
+        let id = self.keys.insert(keyed);
+        self.by_key.insert(key.clone(), id);
+        id
+    }
+
+    /// As [`Index::insert`], for the key with this number.
+    pub(super) fn insert_of(&mut self, id: usize, entry: Entry<P>) {
+        let (Some(chapter), Some(keyed)) = (self.chapters.back_mut(), self.keys.get_mut(id)) else {
             return;
         };
+        if entry.previous > keyed.last {
+            keyed.floor = keyed.floor.max(entry.previous.unwrap_or_default());
+        }
+        keyed.last = Some(entry.offset);
+        keyed.offsets.push_back(entry.offset);
+        keyed.bytes = keyed.bytes.saturating_add(entry.place.bytes());
         chapter.rows.push(Row {
             offset: entry.offset,
             key: id,
@@ -197,47 +282,53 @@ impl<P: Clone, F: Clone> Index<P, F> {
         });
         chapter.live += 1;
         self.head = self.head.max(entry.offset);
-        if let Some(identity) = identity {
-            self.window.insert(now_ms, entry.time_ms, identity, entry.offset);
-        }
-        let limit = match key {
-            Key::User(_) => self.limits.per_user,
-            Key::Command(_) => self.limits.per_command_topic,
-        };
-        let Some(keyed) = self.keys.get_mut(id) else {
-            return;
-        };
-        if entry.previous > keyed.last {
-            keyed.floor = keyed.floor.max(entry.previous.unwrap_or_default());
-        }
-        keyed.last = Some(entry.offset);
-        keyed.offsets.push_back(entry.offset);
-        while self.keys.get(id).is_some_and(|keyed| keyed.offsets.len() > limit) {
-            self.drop_oldest(id);
+        while let Some(cause) = self.keys.get(id).and_then(|keyed| self.too_much(keyed)) {
+            self.drop_oldest(id, cause);
         }
     }
 
-    fn key_id(&mut self, key: &Key, entry: &Entry<P>) -> usize {
-        if let Some(id) = self.by_key.get(key) {
-            return *id;
+    fn too_much(&self, keyed: &Keyed) -> Option<Cause> {
+        let (count, bytes) = match keyed.key {
+            Key::User(_) => (self.limits.per_user, self.limits.per_user_bytes),
+            Key::Command(_) => (self.limits.per_command_topic, 0),
+        };
+        if keyed.offsets.len() > count {
+            return Some(Cause::Count);
         }
-        let floor = entry.floor.max(entry.previous.unwrap_or_default());
-        let id = self.keys.insert(Keyed { key: key.clone(), offsets: VecDeque::new(), floor, last: entry.previous });
-        self.by_key.insert(key.clone(), id);
-        id
+        (bytes > 0 && keyed.bytes > bytes && keyed.offsets.len() > 1).then_some(Cause::Bytes)
     }
 
-    fn drop_oldest(&mut self, id: usize) {
-        let Some(keyed) = self.keys.get_mut(id) else {
+    fn drop_oldest(&mut self, id: usize, cause: Cause) {
+        let Some(offset) = self.keys.get_mut(id).and_then(|keyed| keyed.offsets.pop_front()) else {
             return;
         };
-        let Some(offset) = keyed.offsets.pop_front() else {
-            return;
-        };
-        keyed.floor = keyed.floor.max(offset);
+        let bytes = self.row(offset).map_or(0, |(_, row)| row.place.bytes());
+        if let Some(keyed) = self.keys.get_mut(id) {
+            keyed.floor = keyed.floor.max(offset);
+            keyed.bytes = keyed.bytes.saturating_sub(bytes);
+        }
         if let Some(at) = self.chapter_of(offset) {
             self.chapters[at].live -= 1;
         }
+        self.dropped[cause as usize] += 1;
+    }
+
+    fn drop_through(&mut self, id: usize, offset: Offset, cause: Cause) {
+        while self.keys.get(id).and_then(|keyed| keyed.offsets.front()).is_some_and(|front| *front <= offset) {
+            self.drop_oldest(id, cause);
+        }
+    }
+
+    /// Drops everything in the oldest chapter, unless it is the one that grows; whether there was one to drop.
+    pub(super) fn drop_first_chapter(&mut self) -> bool {
+        if self.chapters.len() < 2 {
+            return false;
+        }
+        let rows: Vec<_> = self.chapters[0].rows.iter().map(|row| (row.key, row.offset)).collect();
+        for (id, offset) in rows {
+            self.drop_through(id, offset, Cause::Total);
+        }
+        true
     }
 
     /// Applies the age limit. Costs what it drops.
@@ -248,9 +339,7 @@ impl<P: Clone, F: Clone> Index<P, F> {
             self.row_after(self.aged).filter(|row| row.time_ms < cutoff).map(|row| (row.offset, row.key))
         {
             self.aged = offset;
-            while self.keys.get(key).and_then(|keyed| keyed.offsets.front()).is_some_and(|front| *front <= offset) {
-                self.drop_oldest(key);
-            }
+            self.drop_through(key, offset, Cause::Age);
         }
     }
 

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tidings_shared::clock::Clock;
 
-use super::index::{Entry, Index, Limits, Pending};
+use super::index::{Entry, Index, Limits, Pending, Placed};
 use super::message::{Appended, Key, Message, Offset};
 use super::record::{RecordKey, RecordKind};
-use super::{AppendDone, LogError, MessageLog, PutDone, Stored};
+use super::{AppendDone, LogError, MessageLog, PutDone, Reading, Stored};
 
 /// Messages are dropped in chapters of this many.
 const CHAPTER: usize = 1_024;
@@ -26,6 +26,12 @@ pub struct MemoryLog {
 struct State {
     index: Index<Arc<Message>, ()>,
     records: BTreeMap<RecordKey, Bytes>,
+}
+
+impl Placed for Arc<Message> {
+    fn bytes(&self) -> u64 {
+        (self.topic.len() + self.payload.len()) as u64
+    }
 }
 
 impl MemoryLog {
@@ -87,6 +93,13 @@ impl MessageLog for MemoryLog {
         let (state, now) = self.aged();
         let found = state.index.of_key(key, after, limit, now);
         Ok(found.into_iter().map(|(offset, message, ())| (offset, message)).collect())
+    }
+
+    fn read_on(&self, key: &Key, after: Offset, limit: usize, _bytes: usize) -> Result<Reading, LogError> {
+        let (state, now) = self.aged();
+        let found = state.index.of_key(key, after, limit, now);
+        let messages = found.into_iter().map(|(offset, message, ())| (offset, message)).collect();
+        Ok(Reading { messages, floor: state.index.floor(key) })
     }
 
     fn scan(&self, after: Offset, limit: usize) -> Result<Vec<Stored>, LogError> {

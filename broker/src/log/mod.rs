@@ -40,6 +40,15 @@ pub type PutDone = Box<dyn FnOnce(Result<(), LogError>) + Send>;
 /// A message with its place.
 pub type Stored = (Offset, Arc<Message>);
 
+/// What [`MessageLog::read_on`] found.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// Oldest first.
+    pub messages: Vec<Stored>,
+    /// A reader that stood at or after this place before has missed nothing: see [`MessageLog::floor`].
+    pub floor: Offset,
+}
+
 /// A durable log of messages with an index by key, and a table of records. Reads may touch the disk; they are
 /// short, bounded by `limit`, and see exactly what has been reported as appended.
 pub trait MessageLog: Send + Sync {
@@ -55,6 +64,18 @@ pub trait MessageLog: Send + Sync {
     /// # Errors
     /// [`LogError::Io`] when the disk cannot be read. A damaged message is left out and counted, not an error.
     fn read(&self, key: &Key, after: Offset, limit: usize) -> Result<Vec<Stored>, LogError>;
+
+    /// As [`MessageLog::read`], for readers that must know whether they missed something: with the floor as it stood in
+    /// the moment of the look-up, and with an end once the messages are longer than `bytes` (a log that has them in
+    /// memory anyway may ignore that). The end was reached when no message comes back.
+    ///
+    /// # Errors
+    /// As [`MessageLog::read`].
+    fn read_on(&self, key: &Key, after: Offset, limit: usize, bytes: usize) -> Result<Reading, LogError> {
+        let _ = bytes;
+        let messages = self.read(key, after, limit)?;
+        Ok(Reading { messages, floor: self.floor(key) })
+    }
 
     /// The kept messages of every key after an offset, oldest first, at most `limit`. When fewer than `limit`
     /// come back, the end was reached.

@@ -85,7 +85,14 @@ pub(super) fn ids(stored: &[Stored]) -> Vec<String> {
 }
 
 fn limits() -> Limits {
-    Limits { age_ms: 3_600_000, per_user: 5, per_command_topic: 7, dedup_window_ms: 600_000, dedup_entries: 50 }
+    Limits {
+        age_ms: 3_600_000,
+        per_user: 5,
+        per_user_bytes: 0,
+        per_command_topic: 7,
+        dedup_window_ms: 600_000,
+        dedup_entries: 50,
+    }
 }
 
 fn open<F: Fixture>() -> (Clock, F) {
@@ -171,6 +178,42 @@ pub(super) fn a_user_keeps_the_newest<F: Fixture>() {
             break;
         }
     }
+}
+
+pub(super) fn a_user_keeps_so_many_bytes<F: Fixture>() {
+    let clock = Clock::manual(START_MS);
+    let mut fixture = F::open(&clock, Limits { per_user_bytes: 4_000, per_user: 100, ..limits() });
+    let send = |fixture: &F, n: u32, size: usize| {
+        append(fixture.log(), message(&clock, &user("a"), &format!("{n}"), &vec![0; size])).offset
+    };
+    let places: Vec<_> = (0..9).map(|n| send(&fixture, n, 700)).collect();
+    append(fixture.log(), message(&clock, &command("c"), "c", &[0; 5_000]));
+    for _ in 0..2 {
+        let kept = fixture.log().read(&user("a"), Offset::START, 100).unwrap();
+        assert!((4..=5).contains(&kept.len()), "4,000 bytes are four or five messages of 700: {}", kept.len());
+        assert_eq!(kept.last().unwrap().0, places[8]);
+        assert_eq!(fixture.log().floor(&user("a")), places[8 - kept.len()], "what is gone is known to be gone");
+        if !fixture.reopen() {
+            break;
+        }
+    }
+    let large = send(&fixture, 9, 6_000);
+    let kept = fixture.log().read(&user("a"), Offset::START, 100).unwrap();
+    assert_eq!(kept.len(), 1, "the newest stays, however long it is");
+    assert_eq!((kept[0].0, fixture.log().floor(&user("a"))), (large, places[8]));
+    assert_eq!(fixture.log().read(&command("c"), Offset::START, 9).unwrap().len(), 1, "it is a limit of users");
+}
+
+pub(super) fn a_reading_knows_what_was_gone_when_it_looked<F: Fixture>() {
+    let (clock, fixture) = open::<F>();
+    let send = |n: u32| append(fixture.log(), message(&clock, &user("a"), &format!("{n}"), &[0; 100])).offset;
+    let places: Vec<_> = (0..8).map(send).collect();
+    let reading = fixture.log().read_on(&user("a"), Offset::START, 2, usize::MAX).unwrap();
+    assert_eq!((ids(&reading.messages), reading.floor), (vec!["3".to_owned(), "4".to_owned()], places[2]));
+    let reading = fixture.log().read_on(&user("a"), places[4], 100, 1).unwrap();
+    assert!(!reading.messages.is_empty(), "one message always fits");
+    let reading = fixture.log().read_on(&user("a"), places[7], 100, 1_000).unwrap();
+    assert_eq!((reading.messages.len(), reading.floor), (0, places[2]));
 }
 
 pub(super) fn a_command_topic_keeps_the_newest<F: Fixture>() {
@@ -348,6 +391,8 @@ macro_rules! log_suite {
             offsets_grow_and_name_their_predecessor,
             a_repeated_message_id_is_stored_once,
             a_user_keeps_the_newest,
+            a_user_keeps_so_many_bytes,
+            a_reading_knows_what_was_gone_when_it_looked,
             a_command_topic_keeps_the_newest,
             what_is_too_old_is_gone,
             what_has_expired_is_not_delivered,

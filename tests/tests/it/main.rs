@@ -14,6 +14,7 @@ mod errors;
 mod long_poll;
 mod pass_update;
 mod setup;
+mod stream;
 mod tokens;
 mod wake;
 mod wallet;

@@ -85,9 +85,19 @@ impl LogFile {
         Ok(bytes)
     }
 
+    /// What is there, up to `length` bytes: fewer only when the file ends before.
+    pub(super) fn read_at_most(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
+        let left = usize::try_from(self.length()?.saturating_sub(at)).unwrap_or(usize::MAX);
+        self.read_at(at, length.min(left))
+    }
+
     pub(super) fn read_all(&self) -> io::Result<Vec<u8>> {
-        let length = usize::try_from(self.file.metadata()?.len()).map_err(io::Error::other)?;
-        self.read_at(0, length)
+        self.read_at_most(0, usize::MAX)
+    }
+
+    /// Its length in bytes.
+    pub(super) fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
     }
 }
 
@@ -115,6 +125,28 @@ impl Header {
         let check = crc32c::crc32c(&bytes);
         bytes.extend_from_slice(&check.to_le_bytes());
         bytes
+    }
+
+    /// As [`Header::read`], for a file whose name and place say what it must be: a damaged header is replaced by what the
+    /// name and the first frame tell, since every frame carries the salt. `None` when that frame is damaged too. The flag
+    /// says whether it was replaced.
+    ///
+    /// # Errors
+    /// [`LogError::Version`] for an undamaged header of another version.
+    pub(super) fn read_or_replace(
+        bytes: &[u8],
+        magic: [u8; 8],
+        number: u64,
+        path: &Path,
+    ) -> Result<Option<(Self, bool)>, LogError> {
+        match Self::read(bytes, magic, path) {
+            Ok(header) => Ok(Some((header, false))),
+            Err(LogError::Foreign { .. }) => {
+                let salt = bytes.get(Self::LENGTH..).and_then(super::frame::salt);
+                Ok(salt.map(|salt| (Self { magic, salt, number }, true)))
+            }
+            Err(other) => Err(other),
+        }
     }
 
     /// Reads the header of a file of the kind `magic`.

@@ -12,6 +12,8 @@ const LOCK: &str = "lock";
 const EPOCH: &str = "epoch";
 const SEGMENT: &str = ".segment";
 const RECORDS: &str = ".records";
+const INDEX: &str = ".index";
+const DAMAGED: &str = ".damaged";
 const TEMPORARY: &str = ".tmp";
 
 /// A folder that this process alone may change, until it is dropped.
@@ -67,6 +69,25 @@ impl Folder {
     /// The path of the segment that begins with this offset.
     pub(super) fn segment(&self, base: u64) -> PathBuf {
         self.path.join(format!("{base:020}{SEGMENT}"))
+    }
+
+    /// The path of the index beside the segment that begins with this offset.
+    pub(super) fn index(&self, base: u64) -> PathBuf {
+        self.path.join(format!("{base:020}{INDEX}"))
+    }
+
+    /// First offsets of the segments that have an index.
+    pub(super) fn indexes(&self) -> Result<Vec<u64>, LogError> {
+        self.numbered(INDEX)
+    }
+
+    /// Sets a file aside that cannot be read at all, for a person to look at; its new name.
+    pub(super) fn set_aside(&self, path: &Path) -> Result<PathBuf, LogError> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(DAMAGED);
+        let aside = PathBuf::from(name);
+        fs::rename(path, &aside).map_err(|error| LogError::io("set aside", path, &error))?;
+        Ok(aside)
     }
 
     /// The path of a generation of the records.
@@ -136,6 +157,8 @@ fn belongs(name: &str) -> bool {
         || name == "probe.tmp"
         || numbered(SEGMENT)
         || numbered(RECORDS)
+        || numbered(INDEX)
+        || name.ends_with(DAMAGED)
 }
 
 /// The inner error is `None` for trouble with the file itself.

@@ -37,6 +37,18 @@ pub(super) fn body(bytes: &[u8], salt: u32) -> Option<&[u8]> {
     (checksum(salt, length, body) == word(8)?).then_some(body)
 }
 
+/// How long the frame that begins at the first byte says it is, with its own bytes.
+pub(super) fn length(bytes: &[u8]) -> Option<usize> {
+    let length = u32::from_le_bytes(bytes.get(4..8)?.try_into().ok()?);
+    usize::try_from(length).ok()?.checked_add(OVERHEAD)
+}
+
+/// The salt with which a whole frame begins at the first byte, whatever it is.
+pub(super) fn salt(bytes: &[u8]) -> Option<u32> {
+    let salt = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?);
+    body(bytes, salt).map(|_| salt)
+}
+
 fn checksum(salt: u32, length: u32, body: &[u8]) -> u32 {
     let check = crc32c::crc32c(&salt.to_le_bytes());
     let check = crc32c::crc32c_append(check, &length.to_le_bytes());

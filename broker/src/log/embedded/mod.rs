@@ -1,7 +1,8 @@
 //! The log on one machine: segments of messages and a file of records in one folder, one writing thread.
 //!
 //! What is where: `lock` (held while a broker runs), `epoch`, `NUMBER.segment` (messages from that offset on),
-//! `NUMBER.records` (the newest generation counts). To restore a folder from a backup, remove `epoch`: readers
+//! `NUMBER.index` (what a start needs of a finished segment; made again when missing), `NUMBER.records` (the newest
+//! generation counts), `….damaged` (set aside for a person to look at; may be removed). To restore a folder from a backup, remove `epoch`: readers
 //! with a newer cursor are then told that recovery is not whole.
 
 mod body;
@@ -10,8 +11,12 @@ pub(crate) mod faults;
 mod file;
 mod folder;
 mod frame;
+mod index_file;
+mod keeper;
+mod load;
 mod records;
 mod segment;
+mod table;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -27,13 +32,15 @@ use tidings_shared::clock::Clock;
 
 use self::file::name_of;
 use self::folder::Folder;
-use self::records::{RecordsFile, Table};
+use self::keeper::{Chore, Keeper};
+use self::records::RecordsFile;
 use self::segment::{DiskIndex, Place, Segment};
-use self::writer::{Active, Answer, Trouble, Work, Writer};
+use self::table::Table;
+use self::writer::{Answer, Trouble, Work, Writer};
 use super::index::{Index, Limits};
 use super::message::{Key, Message, Offset};
 use super::record::{RecordKey, RecordKind};
-use super::{AppendDone, LogError, MessageLog, PutDone, Stored};
+use super::{AppendDone, LogError, MessageLog, PutDone, Reading, Stored};
 use crate::metrics::LogMetrics;
 
 /// Called when the log begins to refuse (`Some`) and when it accepts again (`None`).
@@ -47,6 +54,8 @@ pub struct Options {
     pub limits: Limits,
     /// A segment longer than this is followed by a new one, in bytes.
     pub segment_bytes: u64,
+    /// The oldest segments are dropped when all of them are longer than this, in bytes; 0: no limit.
+    pub total_bytes: u64,
     /// The records' file is rewritten when it is longer than this and more than half of it is out of date.
     pub records_bytes: u64,
     /// Appends are refused while so many bytes wait to be written.
@@ -71,6 +80,7 @@ impl Options {
             folder: folder.into(),
             limits: Limits::default(),
             segment_bytes: 64 << 20,
+            total_bytes: 0,
             records_bytes: 4 << 20,
             waiting_bytes: 64 << 20,
             message_bytes: 16 << 20,
@@ -91,6 +101,7 @@ struct Shared {
     waiting: AtomicUsize,
     trouble: Trouble,
     segment_bytes: u64,
+    total_bytes: u64,
     segment_age_ms: i64,
     records_bytes: u64,
     clock: Clock,
@@ -138,7 +149,8 @@ impl std::fmt::Debug for EmbeddedLog {
 }
 
 impl EmbeddedLog {
-    /// Opens the log, repairs its end and reads its index. Blocks; for minutes when there are many gigabytes.
+    /// Opens the log, repairs its end and reads its index. Blocks; about a second for every few gigabytes, longer where
+    /// index files are missing.
     ///
     /// # Errors
     /// [`LogError::Unwritable`], [`LogError::Locked`], [`LogError::Foreign`], [`LogError::Version`] or
@@ -152,8 +164,10 @@ impl EmbeddedLog {
         }
         let mut index: DiskIndex = Index::new(options.limits);
         let now = options.clock.now_ms();
-        let (active, next) = load_segments(&folder, &mut index, now)?;
-        let mut table = Table::new();
+        let opened = load::load(&folder, &mut index, now)?;
+        // What retention drops once more was counted when it was dropped first.
+        index.take_dropped();
+        let mut table = Table::default();
         let records = RecordsFile::open(&folder, &mut table)?;
         tracing::info!(
             folder = %folder.path().display(), first = %index.first(), head = %index.head(), segments = index.chapters().len(), records = table.len(),
@@ -165,7 +179,12 @@ impl EmbeddedLog {
             table: Mutex::new(table),
             waiting: AtomicUsize::new(0),
             trouble: Trouble::default(),
-            segment_bytes: options.segment_bytes,
+            // What is dropped at once should be a small part of the whole.
+            segment_bytes: match options.total_bytes {
+                0 => options.segment_bytes,
+                total => options.segment_bytes.min(total / 8),
+            },
+            total_bytes: options.total_bytes,
             segment_age_ms: (options.limits.age_ms / 16).max(1_000),
             records_bytes: options.records_bytes,
             clock: options.clock,
@@ -173,11 +192,16 @@ impl EmbeddedLog {
             on_trouble: options.on_trouble,
         });
         let (work, queue) = mpsc::channel();
+        let keeper = Keeper::start(Arc::clone(&shared))?;
+        for segment in opened.unindexed {
+            keeper.give(Chore::Index(segment));
+        }
         let writer = Writer {
             shared: Arc::clone(&shared),
             work: queue,
-            active,
-            next,
+            active: opened.active,
+            next: opened.next,
+            keeper,
             compact_at: records.length().max(options.records_bytes),
             records,
             kept_ms: i64::MIN,
@@ -241,45 +265,6 @@ impl EmbeddedLog {
     }
 }
 
-/// Loads all segments; returns the one that grows and the next offset.
-fn load_segments(folder: &Folder, index: &mut DiskIndex, now: i64) -> Result<(Active, Offset), LogError> {
-    let bases = folder.segments()?;
-    let mut active = None;
-    let mut next = Offset(1);
-    for (at, base) in bases.iter().enumerate() {
-        let loaded = segment::load(folder, *base, index, now)?;
-        let path = loaded.segment.file.path().to_path_buf();
-        next = next.max(Offset(*base)).max(loaded.newest.unwrap_or_default().next());
-        if let Some(following) = bases.get(at + 1) {
-            if loaded.tail > 0 {
-                tracing::error!(file = %name_of(&path), bytes = loaded.tail, before_offset = following, "the end of a finished segment is damaged: its messages are lost");
-                index.mark_damaged(Offset(following.saturating_sub(1)));
-            }
-            continue;
-        }
-        if loaded.tail > 0 {
-            tracing::warn!(
-                file = %name_of(&path), bytes = loaded.tail, after_offset = %loaded.newest.unwrap_or_default(),
-                "cut an unfinished write off the end of the message log: nothing of it had been acknowledged unless the disk lost it"
-            );
-            let file = &loaded.segment.file;
-            file.truncate(loaded.length)
-                .and_then(|()| file.sync())
-                .map_err(|error| LogError::io("repair", &path, &error))?;
-            // Offsets that may have stood in those bytes are never given again.
-            next = Offset(next.0 + loaded.tail / frame::OVERHEAD as u64 + 1);
-        }
-        active =
-            Some(Active { segment: loaded.segment, length: loaded.length, oldest_ms: loaded.oldest_ms, broken: false });
-    }
-    if let Some(active) = active {
-        return Ok((active, next));
-    }
-    let segment = Arc::new(Segment::create(folder, next)?);
-    index.begin_chapter(next, Arc::clone(&segment));
-    Ok((Active { segment, length: file::Header::LENGTH as u64, oldest_ms: None, broken: false }, next))
-}
-
 impl MessageLog for EmbeddedLog {
     fn append(&self, batch: Vec<Arc<Message>>, done: AppendDone) {
         let answer = Answer::new(done);
@@ -301,6 +286,38 @@ impl MessageLog for EmbeddedLog {
         self.collect(after, limit, |index, after, limit, now| index.of_key(key, after, limit, now))
     }
 
+    fn read_on(&self, key: &Key, after: Offset, limit: usize, bytes: usize) -> Result<Reading, LogError> {
+        let mut reading = Reading { messages: Vec::new(), floor: Offset::START };
+        let mut after = after;
+        let mut left = bytes as u64;
+        loop {
+            let (places, floor) = {
+                let (index, now) = self.index();
+                (index.of_key(key, after, limit, now), index.floor(key))
+            };
+            reading.floor = reading.floor.max(floor);
+            let exhausted = places.is_empty();
+            for (offset, place, segment) in places {
+                after = offset;
+                match segment.read(place)? {
+                    Some((found, message)) if found == offset => reading.messages.push((offset, Arc::new(message))),
+                    _ => {
+                        self.lost(offset, &segment);
+                        reading.floor = reading.floor.max(offset);
+                    }
+                }
+                left = left.saturating_sub(u64::from(place.length));
+                if left == 0 {
+                    break;
+                }
+            }
+            // Damage must not look like the end.
+            if exhausted || !reading.messages.is_empty() {
+                return Ok(reading);
+            }
+        }
+    }
+
     fn scan(&self, after: Offset, limit: usize) -> Result<Vec<Stored>, LogError> {
         self.collect(after, limit, DiskIndex::of_all)
     }
@@ -314,9 +331,7 @@ impl MessageLog for EmbeddedLog {
     }
 
     fn records(&self, kind: RecordKind) -> Vec<(RecordKey, Bytes)> {
-        let table = lock(&self.shared.table);
-        let of_kind = table.iter().filter(|(key, _)| key.kind == kind);
-        of_kind.map(|(key, value)| (key.clone(), value.clone())).collect()
+        lock(&self.shared.table).of_kind(kind)
     }
 
     fn epoch(&self) -> u64 {

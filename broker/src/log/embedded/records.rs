@@ -1,6 +1,7 @@
-//! The records' file: every put is one frame; when most of it is out of date, a new generation is written.
+//! The records' file: every put is one frame; when most of it is out of date, a new generation is written, a slice
+//! between two commits, so that a million records stop no append. What is put meanwhile goes into both files, and until
+//! the new one has taken the old one's place, the old one is what counts.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -11,11 +12,12 @@ use super::file::{Header, LogFile, name_of};
 use super::folder::{self, Folder};
 use super::frame::{self, OVERHEAD, Piece, Scan};
 use super::segment::{create_whole, refusal};
+use super::table::Table;
 
 const MAGIC: [u8; 8] = *b"TIDERECS";
 
-/// All live records.
-pub(super) type Table = HashMap<RecordKey, Bytes>;
+/// So much of a new generation is written and synchronised at once, in bytes.
+const SLICE: u64 = if cfg!(test) { 4 << 10 } else { 256 << 10 };
 
 /// What one frame holds: kind, id, value or removal.
 type Change = (u8, Bytes, Option<Bytes>);
@@ -30,6 +32,24 @@ pub(super) struct RecordsFile {
     unsynced: bool,
     /// Set when the file's end is not what we wrote: nothing may be appended any more.
     broken: bool,
+    /// The generation that will replace this one.
+    next: Option<Next>,
+}
+
+/// A generation that is being written, under a temporary name. It has the salt of the one before it: what is put
+/// meanwhile is written to both as it is.
+#[derive(Debug)]
+struct Next {
+    file: LogFile,
+    length: u64,
+    /// Every record up to here is in it.
+    after: Option<RecordKey>,
+}
+
+/// Records on their way into the next generation.
+pub(super) struct Slice {
+    frames: Vec<u8>,
+    last: Option<RecordKey>,
 }
 
 impl RecordsFile {
@@ -43,7 +63,15 @@ impl RecordsFile {
         let io = |action| move |error: std::io::Error| LogError::io(action, &folder.records(generation), &error);
         let file = LogFile::open(&path, folder).map_err(io("open"))?;
         let bytes = file.read_all().map_err(io("read"))?;
-        let header = Header::read(&bytes, MAGIC, &path)?;
+        let header = match Header::read_or_replace(&bytes, MAGIC, generation, &path)? {
+            Some((header, false)) => header,
+            Some((header, true)) => {
+                tracing::error!(file = %name_of(&path), "the first bytes of the records were damaged and are written again: nothing was lost with them");
+                file.write_at(&header.to_bytes(), 0).and_then(|()| file.sync()).map_err(io("repair"))?;
+                header
+            }
+            None => return Header::read(&bytes, MAGIC, &path).and(Err(LogError::Closed)),
+        };
         let mut length = Header::LENGTH;
         for piece in Scan::new(&bytes, header.salt, Header::LENGTH) {
             match piece {
@@ -71,28 +99,120 @@ impl RecordsFile {
             std::fs::remove_file(folder.records(old))
                 .map_err(|error| LogError::io("remove", &folder.records(old), &error))?;
         }
-        Ok(Self { file, salt: header.salt, generation, length: length as u64, unsynced: false, broken: false })
+        Ok(Self {
+            file,
+            salt: header.salt,
+            generation,
+            length: length as u64,
+            unsynced: false,
+            broken: false,
+            next: None,
+        })
     }
 
     /// Writes a generation that holds exactly `table`.
     pub(super) fn write(folder: &Folder, generation: u64, table: &Table) -> Result<Self, LogError> {
         let salt = folder::random() as u32;
         let mut content = Header { magic: MAGIC, salt, number: generation }.to_bytes();
-        for (key, value) in table {
+        for (key, value) in table.iter_after(None) {
             encode(&mut content, salt, &[(key.clone(), Some(value.clone()))])?;
         }
         let file = create_whole(folder, &folder.records(generation), &content)?;
-        Ok(Self { file, salt, generation, length: content.len() as u64, unsynced: false, broken: false })
+        Ok(Self { file, salt, generation, length: content.len() as u64, unsynced: false, broken: false, next: None })
     }
 
-    /// Replaces this file by a generation that holds exactly `table`.
-    pub(super) fn rewrite(&mut self, folder: &Folder, table: &Table) -> Result<(), LogError> {
+    /// Replaces this file at once by a generation that holds exactly `table`: for when nothing may be appended to this one
+    /// any more.
+    pub(super) fn replace(&mut self, folder: &Folder, table: &Table) -> Result<(), LogError> {
+        self.abandon();
         let new = Self::write(folder, self.generation + 1, table)?;
+        self.take_place(new);
+        Ok(())
+    }
+
+    /// Begins to write the next generation; it is written by [`RecordsFile::slice`] and [`RecordsFile::write_slice`].
+    pub(super) fn begin_rewrite(&mut self, folder: &Folder) -> Result<(), LogError> {
+        let path = folder.records(self.generation + 1);
+        let new = folder::temporary(&path);
+        let begin = || {
+            let _ = std::fs::remove_file(&new);
+            let file = LogFile::create(&new, folder)?;
+            let header = Header { magic: MAGIC, salt: self.salt, number: self.generation + 1 };
+            file.write_at(&header.to_bytes(), 0)?;
+            Ok(file)
+        };
+        let file = begin().map_err(|error: std::io::Error| refusal("create", folder, &new, &error))?;
+        self.next = Some(Next { file, length: Header::LENGTH as u64, after: None });
+        Ok(())
+    }
+
+    /// Whether the next generation is being written.
+    pub(super) fn is_rewriting(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// The records that come next into the next generation.
+    pub(super) fn slice(&self, table: &Table) -> Result<Slice, LogError> {
+        let mut slice = Slice { frames: Vec::new(), last: None };
+        let after = self.next.as_ref().and_then(|next| next.after.as_ref());
+        for (key, value) in table.iter_after(after) {
+            if slice.frames.len() as u64 >= SLICE {
+                break;
+            }
+            encode(&mut slice.frames, self.salt, &[(key.clone(), Some(value.clone()))])?;
+            slice.last = Some(key.clone());
+        }
+        Ok(slice)
+    }
+
+    /// Writes them, durably. An empty slice is the last: then the new generation takes this one's place.
+    pub(super) fn write_slice(&mut self, folder: &Folder, slice: Slice) -> Result<(), LogError> {
+        let Some(next) = &mut self.next else { return Ok(()) };
+        let written = next.file.write_at(&slice.frames, next.length).and_then(|()| next.file.sync());
+        if let Err(error) = written {
+            let refused = refusal("write", folder, next.file.path(), &error);
+            self.abandon();
+            return Err(refused);
+        }
+        next.length += slice.frames.len() as u64;
+        if slice.last.is_some() {
+            next.after = slice.last;
+            return Ok(());
+        }
+        let Some(next) = self.next.take() else { return Ok(()) };
+        let path = folder.records(self.generation + 1);
+        let renamed = std::fs::rename(next.file.path(), &path).and_then(|()| folder.sync());
+        if let Err(error) = renamed {
+            // Should the new name be on the disk after all, it must not be: what is put from now on is not in it.
+            let _ = std::fs::remove_file(&path);
+            let _ = std::fs::remove_file(next.file.path());
+            return Err(refusal("rename", folder, &path, &error));
+        }
+        let new = Self {
+            file: next.file.renamed(&path),
+            salt: self.salt,
+            generation: self.generation + 1,
+            length: next.length,
+            unsynced: false,
+            broken: false,
+            next: None,
+        };
+        self.take_place(new);
+        Ok(())
+    }
+
+    fn take_place(&mut self, new: Self) {
         let old = std::mem::replace(self, new);
         if let Err(error) = std::fs::remove_file(old.file.path()) {
             tracing::warn!(file = %name_of(old.file.path()), %error, "an old generation of the records could not be removed; it is removed at the next start");
         }
-        Ok(())
+    }
+
+    fn abandon(&mut self) {
+        if let Some(next) = self.next.take() {
+            // What is left of it is removed at the next start.
+            let _ = std::fs::remove_file(next.file.path());
+        }
     }
 
     /// Appends frames that [`encode`] made with [`RecordsFile::salt`]; all or none of them.
@@ -109,6 +229,15 @@ impl RecordsFile {
             return Err(error);
         }
         self.length = end;
+        if let Some(next) = &mut self.next {
+            match next.file.write_at(frames, next.length) {
+                Ok(()) => next.length += frames.len() as u64,
+                Err(error) => {
+                    tracing::warn!(%error, "a new generation of the records could not be written; it is tried again later");
+                    self.abandon();
+                }
+            }
+        }
         Ok(())
     }
 
@@ -151,19 +280,9 @@ pub(super) fn encode(out: &mut Vec<u8>, salt: u32, records: &[(RecordKey, Option
     })
 }
 
-/// About how many bytes a generation with only this table would have.
-pub(super) fn live_bytes(table: &Table) -> u64 {
-    table.iter().map(|(key, value)| (key.id.len() + value.len() + OVERHEAD + 8) as u64).sum()
-}
-
-/// Takes one put into the table.
-pub(super) fn apply_put(table: &mut Table, records: Vec<(RecordKey, Option<Bytes>)>) {
-    for (key, value) in records {
-        match value {
-            Some(value) => table.insert(key, value),
-            None => table.remove(&key),
-        };
-    }
+/// About how many bytes a record takes in a generation.
+pub(super) fn frame_bytes(key: &RecordKey, value: &Bytes) -> u64 {
+    (key.id.len() + value.len() + OVERHEAD + 8) as u64
 }
 
 fn apply(table: &mut Table, changes: Vec<Change>) {
@@ -175,6 +294,6 @@ fn apply(table: &mut Table, changes: Vec<Change>) {
             );
             continue;
         };
-        apply_put(table, vec![(RecordKey { kind, id }, value)]);
+        table.set(RecordKey { kind, id }, value);
     }
 }

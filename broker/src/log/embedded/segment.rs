@@ -2,9 +2,10 @@
 //! dropped.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::LogError;
-use super::super::index::{Entry, Index};
+use super::super::index::{Entry, Index, Placed};
 use super::super::message::{Message, Offset};
 use super::body;
 use super::file::{Header, LogFile, name_of};
@@ -26,6 +27,13 @@ pub(super) struct Segment {
     pub(super) file: LogFile,
     pub(super) salt: u32,
     pub(super) base: Offset,
+    length: AtomicU64,
+}
+
+impl Placed for Place {
+    fn bytes(&self) -> u64 {
+        self.length.into()
+    }
 }
 
 /// The index of the embedded log.
@@ -37,7 +45,22 @@ impl Segment {
         let path = folder.segment(base.0);
         let header = Header { magic: MAGIC, salt: folder::random() as u32, number: base.0 };
         let file = create_whole(folder, &path, &header.to_bytes())?;
-        Ok(Self { file, salt: header.salt, base })
+        Ok(Self::of(file, header))
+    }
+
+    fn of(file: LogFile, header: Header) -> Self {
+        let length = AtomicU64::new(Header::LENGTH as u64);
+        Self { file, salt: header.salt, base: Offset(header.number), length }
+    }
+
+    /// Its bytes on disk.
+    pub(super) fn length(&self) -> u64 {
+        self.length.load(Ordering::Relaxed)
+    }
+
+    /// Says that it is so long now.
+    pub(super) fn set_length(&self, length: u64) {
+        self.length.store(length, Ordering::Relaxed);
     }
 
     /// Reads one message; `None` when it is damaged.
@@ -98,33 +121,56 @@ pub(super) struct Loaded {
     pub(super) tail: u64,
     pub(super) newest: Option<Offset>,
     pub(super) oldest_ms: Option<i64>,
+    /// Whether every byte of it is a whole message.
+    pub(super) whole: bool,
 }
 
-/// Opens a segment and takes its messages into the index.
-pub(super) fn load(folder: &Folder, base: u64, index: &mut DiskIndex, now_ms: i64) -> Result<Loaded, LogError> {
+/// Opens the segment without reading its messages; `None` when nothing in its file can be read.
+pub(super) fn open(folder: &Folder, base: u64) -> Result<Option<Arc<Segment>>, LogError> {
     let path = folder.segment(base);
     let unreadable = |error: std::io::Error| LogError::io("read", &path, &error);
     let file = LogFile::open(&path, folder).map_err(unreadable)?;
-    let bytes = file.read_all().map_err(unreadable)?;
-    let header = Header::read(&bytes, MAGIC, &path)?;
-    let segment = Arc::new(Segment { file, salt: header.salt, base: Offset(base) });
-    index.begin_chapter(Offset(base), Arc::clone(&segment));
-    let mut loaded =
-        Loaded { segment: Arc::clone(&segment), length: Header::LENGTH as u64, tail: 0, newest: None, oldest_ms: None };
+    let mut bytes = file.read_at_most(0, Header::LENGTH + frame::OVERHEAD).map_err(unreadable)?;
+    if let Some(first) = bytes.get(Header::LENGTH..).and_then(frame::length) {
+        // Only a damaged header needs the first message.
+        if Header::read(&bytes, MAGIC, &path).is_err() {
+            bytes = file.read_at_most(0, Header::LENGTH.saturating_add(first)).map_err(unreadable)?;
+        }
+    }
+    let Some((header, replaced)) = Header::read_or_replace(&bytes, MAGIC, base, &path)? else { return Ok(None) };
+    if replaced {
+        tracing::error!(file = %name_of(&path), "the first bytes of a segment were damaged and are written again: nothing was lost with them");
+        file.write_at(&header.to_bytes(), 0).and_then(|()| file.sync()).map_err(unreadable)?;
+    }
+    let length = file.length().map_err(unreadable)?;
+    let segment = Segment::of(file, header);
+    segment.set_length(length);
+    Ok(Some(Arc::new(segment)))
+}
+
+/// Reads a segment and takes its messages into the index.
+pub(super) fn load(segment: &Arc<Segment>, index: &mut DiskIndex, now_ms: i64) -> Result<Loaded, LogError> {
+    let path = segment.file.path();
+    let bytes = segment.file.read_all().map_err(|error| LogError::io("read", path, &error))?;
+    index.begin_chapter(segment.base, Arc::clone(segment));
+    let mut loaded = Loaded {
+        segment: Arc::clone(segment),
+        length: Header::LENGTH as u64,
+        tail: 0,
+        newest: None,
+        oldest_ms: None,
+        whole: true,
+    };
     let mut hole = None;
-    for piece in Scan::new(&bytes, header.salt, Header::LENGTH) {
+    for piece in Scan::new(&bytes, segment.salt, Header::LENGTH) {
         let (at, end, body) = match piece {
-            Piece::Frame { at, end, body } => (at, end, body),
-            Piece::Damage { at, end } => {
-                hole = hole.or(Some(at));
-                if end == bytes.len() {
-                    loaded.tail = (end - hole.unwrap_or(at)) as u64;
-                }
-                continue;
-            }
+            Piece::Frame { at, end, body } => (at, end, Some(body)),
+            Piece::Damage { at, end } => (at, end, None),
         };
-        let read = body::read_head(body).ok().filter(|(head, _)| head.offset > index.head() && head.offset.0 >= base);
+        let read = body.and_then(|body| body::read_head(body).ok());
+        let read = read.filter(|(head, _)| head.offset > index.head() && head.offset >= segment.base);
         let Some((head, rest)) = read else {
+            loaded.whole = false;
             hole = hole.or(Some(at));
             if end == bytes.len() {
                 loaded.tail = (end - hole.unwrap_or(at)) as u64;
@@ -133,7 +179,8 @@ pub(super) fn load(folder: &Folder, base: u64, index: &mut DiskIndex, now_ms: i6
         };
         if let Some(from) = hole.take() {
             tracing::error!(
-                file = %name_of(&path), from_byte = from, to_byte = at, after_offset = %index.head(), before_offset = %head.offset,
+                file = %name_of(path), from_byte = from, to_byte = at, bytes = at - from, after_offset = %index.head(), before_offset = %head.offset,
+                messages_at_most = head.offset.0.saturating_sub(index.head().0).saturating_sub(1),
                 "the message log is damaged: the messages between these bytes are lost; readers behind them are told that recovery is not whole"
             );
             index.mark_damaged(Offset(head.offset.0.saturating_sub(1)));

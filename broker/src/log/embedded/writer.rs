@@ -9,14 +9,15 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::super::LogError;
-use super::super::index::{Entry, Pending, Planned};
+use super::super::index::{Cause, Entry, Pending, Planned};
 use super::super::message::{Appended, Message, Offset};
 use super::super::record::RecordKey;
 use super::body::{self, Head};
-use super::file::name_of;
+use super::keeper::{Chore, Keeper};
 use super::records::{self, RecordsFile};
-use super::segment::{Place, Segment, refusal};
+use super::segment::{DiskIndex, Place, Segment, refusal};
 use super::{Shared, frame, lock};
+use crate::metrics::Dropped;
 
 /// What waits is taken in groups of about so many bytes.
 const GROUP_BYTES: usize = 8 << 20;
@@ -73,6 +74,7 @@ pub(super) struct Writer {
     pub(super) work: Receiver<Work>,
     pub(super) active: Active,
     pub(super) next: Offset,
+    pub(super) keeper: Keeper,
     pub(super) records: RecordsFile,
     pub(super) compact_at: u64,
     pub(super) kept_ms: i64,
@@ -89,7 +91,8 @@ impl Writer {
             let mut puts = Vec::new();
             let mut durable = false;
             let mut bytes = 0;
-            let mut next = match self.work.recv_timeout(TICK) {
+            let patience = if self.records.is_rewriting() { Duration::ZERO } else { TICK };
+            let mut next = match self.work.recv_timeout(patience) {
                 Ok(work) => Some(work),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => Some(Work::Close),
@@ -114,6 +117,11 @@ impl Writer {
             }
             if !puts.is_empty() {
                 self.put(puts, durable);
+            }
+            if self.records.is_rewriting()
+                && let Err(error) = self.rewrite_a_slice()
+            {
+                self.shared.refuses(&error);
             }
             self.keep_house();
         }
@@ -239,6 +247,7 @@ impl Writer {
             return Err(refusal(action, &self.shared.folder, file.path(), &error));
         }
         self.active.length += bytes.len() as u64;
+        self.active.segment.set_length(self.active.length);
         Ok(())
     }
 
@@ -249,7 +258,11 @@ impl Writer {
         }
         let segment = Arc::new(Segment::create(&self.shared.folder, base)?);
         lock(&self.shared.index).begin_chapter(base, Arc::clone(&segment));
-        self.active = Active { segment, length: super::file::Header::LENGTH as u64, oldest_ms: None, broken: false };
+        let full = std::mem::replace(&mut self.active, Active::empty(segment));
+        if !full.broken {
+            self.keeper.give(Chore::Index(full.segment));
+        }
+        self.drop_dead_segments(self.shared.clock.now_ms());
         Ok(())
     }
 
@@ -260,7 +273,7 @@ impl Writer {
             Ok(()) => {
                 let mut table = lock(&self.shared.table);
                 for put in records {
-                    records::apply_put(&mut table, put);
+                    table.put(put);
                 }
             }
             Err(error) => self.shared.refuses(error),
@@ -272,7 +285,7 @@ impl Writer {
 
     fn try_put(&mut self, puts: &[Vec<(RecordKey, Option<Bytes>)>], durable: bool) -> Result<(), LogError> {
         if self.records.is_broken() {
-            self.compact()?;
+            self.replace_records()?;
         }
         let mut frames = Vec::new();
         for put in puts {
@@ -281,10 +294,19 @@ impl Writer {
         self.records.append(&self.shared.folder, &frames, durable)
     }
 
-    fn compact(&mut self) -> Result<(), LogError> {
-        let table = lock(&self.shared.table).clone();
-        self.records.rewrite(&self.shared.folder, &table)?;
+    fn replace_records(&mut self) -> Result<(), LogError> {
+        self.records.replace(&self.shared.folder, &lock(&self.shared.table))?;
         self.compact_at = (self.records.length() * 2).max(self.shared.records_bytes);
+        Ok(())
+    }
+
+    /// Carries the next generation of the records on by so much as holds no append up.
+    fn rewrite_a_slice(&mut self) -> Result<(), LogError> {
+        let slice = self.records.slice(&lock(&self.shared.table))?;
+        self.records.write_slice(&self.shared.folder, slice)?;
+        if !self.records.is_rewriting() {
+            self.compact_at = (self.records.length() * 2).max(self.shared.records_bytes);
+        }
         Ok(())
     }
 
@@ -311,36 +333,38 @@ impl Writer {
     }
 
     fn drop_dead_segments(&self, now: i64) {
-        let dead = {
-            let mut index = lock(&self.shared.index);
-            index.age(now);
-            index.take_dead_chapters()
-        };
-        for chapter in dead {
-            let path = chapter.store.file.path();
-            match std::fs::remove_file(path) {
-                Ok(()) => {
-                    tracing::debug!(file = %name_of(path), messages = chapter.len(), "dropped a segment that retention has emptied")
-                }
-                Err(error) => {
-                    tracing::warn!(file = %name_of(path), %error, "a segment could not be removed; it is tried again at the next start")
-                }
-            }
+        let metrics = &self.shared.metrics;
+        let mut index = lock(&self.shared.index);
+        index.age(now);
+        let mut dead = index.take_dead_chapters();
+        let length = |index: &DiskIndex| index.chapters().iter().map(|chapter| chapter.store.length()).sum::<u64>();
+        let mut total = length(&index);
+        while self.shared.total_bytes > 0 && total > self.shared.total_bytes && index.drop_first_chapter() {
+            dead.extend(index.take_dead_chapters());
+            total = length(&index);
         }
-        self.shared.metrics.segments.set(lock(&self.shared.index).chapters().len() as i64);
+        for (cause, count) in Cause::ALL.into_iter().zip(index.take_dropped()) {
+            metrics.dropped.get_or_create(&Dropped { reason: cause.word() }).inc_by(count);
+        }
+        metrics.segments.set(index.chapters().len() as i64);
+        metrics.size.set(i64::try_from(total).unwrap_or(i64::MAX));
+        drop(index);
+        for chapter in dead {
+            self.keeper.give(Chore::Remove(chapter.store));
+        }
     }
 
     fn keep_records(&mut self) -> Result<(), LogError> {
-        let live = || records::live_bytes(&lock(&self.shared.table));
         if self.records.is_broken() {
-            return self.compact();
+            return self.replace_records();
         }
-        if self.records.length() >= self.compact_at {
-            let live = live();
+        if self.records.length() >= self.compact_at && !self.records.is_rewriting() {
+            let live = lock(&self.shared.table).bytes();
             if self.records.length() > live.saturating_mul(2) {
-                return self.compact();
+                self.records.begin_rewrite(&self.shared.folder)?;
+            } else {
+                self.compact_at = live.saturating_mul(2).saturating_add(self.shared.records_bytes);
             }
-            self.compact_at = live.saturating_mul(2).saturating_add(self.shared.records_bytes);
         }
         self.records.sync(&self.shared.folder)
     }

@@ -1,5 +1,7 @@
 //! The suite on a real folder, and what only a disk can do: end in mid-write, rot, fill up, be somebody else's.
 
+mod damage;
+
 use std::fs;
 use std::path::Path;
 
@@ -158,12 +160,11 @@ proptest! {
         fs::write(&file, &whole[..cut]).unwrap();
         fixture.start().unwrap();
         let kept = ends.iter().filter(|end| **end <= cut).count();
-        let mut expected = Table::new();
+        let mut expected = Table::default();
         for (n, put) in puts[..kept].iter().enumerate() {
-            records::apply_put(&mut expected, put.iter().map(|id| record(*id, n)).collect());
+            expected.put(put.iter().map(|id| record(*id, n)).collect());
         }
-        let found: Table = fixture.log().records(RecordKind::Cursor).into_iter().collect();
-        prop_assert_eq!(found, expected);
+        prop_assert_eq!(fixture.log().records(RecordKind::Cursor), expected.of_kind(RecordKind::Cursor));
     }
 
     /// Damage in the middle costs the messages it hits, and every reader before them is told.
@@ -303,6 +304,48 @@ fn records_are_compacted() {
     assert_eq!(fixture.log().records(RecordKind::Session)[0].1, Bytes::from_static(b"kept"));
 }
 
+/// While a new generation of many records is written, appends and puts go on, and a process that dies in the middle of
+/// it leaves every record behind.
+#[test]
+fn a_new_generation_is_written_in_slices() {
+    let (clock, mut fixture) = fixture();
+    let record = |n: u32, value: &str| {
+        let value = format!("{value}{}", "x".repeat(500));
+        (RecordKey::new(RecordKind::Session, n.to_be_bytes().to_vec()), Some(Bytes::from(value)))
+    };
+    for round in ["a", "b", "c"] {
+        try_put(fixture.log(), (0..2_000).map(|n| record(n, round)).collect(), false).unwrap();
+    }
+    let before = fixture.files(".records").pop().unwrap();
+    let folder = fixture.folder.path().join("log");
+    let mut rewriting = 0;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    for n in 0.. {
+        clock.advance(1_000);
+        append(fixture.log(), message(&clock, &user("a"), &format!("{n}"), b""));
+        try_put(fixture.log(), vec![record(n % 2_000, "d")], n % 2 == 0).unwrap();
+        if !files(&folder, ".records.tmp").is_empty() {
+            rewriting += 1;
+            let left = TempDir::new().unwrap();
+            copy(&folder, left.path());
+            let reopened = EmbeddedLog::open(Options::new(left.path(), clock.clone())).unwrap();
+            let records = reopened.records(RecordKind::Session);
+            assert_eq!(records.len(), 2_000);
+            assert!(records[(n % 2_000) as usize].1.starts_with(b"d"), "what was put during the rewriting");
+            assert!(records[1_999].1.starts_with(b"c"));
+        }
+        if !before.exists() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the records are written anew");
+    }
+    assert!(rewriting > 1, "in more than one slice");
+    let records = fixture.log().records(RecordKind::Session);
+    fixture.reopen();
+    assert_eq!(fixture.log().records(RecordKind::Session), records);
+    assert!(fs::metadata(fixture.files(".records").pop().unwrap()).unwrap().len() < 1_300_000);
+}
+
 #[test]
 fn segments_that_retention_empties_are_removed() {
     let clock = Clock::manual(START_MS);
@@ -336,6 +379,50 @@ fn segments_that_retention_empties_are_removed() {
 }
 
 #[test]
+fn the_whole_log_has_a_limit_and_says_what_it_dropped() {
+    let clock = Clock::manual(START_MS);
+    let fixture = fixture().1;
+    let metrics = LogMetrics::default();
+    let open = |metrics: &LogMetrics| {
+        let options = Options { total_bytes: 8_000, metrics: metrics.clone(), ..fixture.options() };
+        EmbeddedLog::open(Options { folder: fixture.folder.path().join("limited"), ..options }).unwrap()
+    };
+    let log = open(&metrics);
+    let places: Vec<_> = (0..100)
+        .map(|n| append(&log, message(&clock, &user(&format!("u{}", n % 7)), &format!("{n}"), &[0; 300])).offset)
+        .collect();
+    let size = || {
+        files(&fixture.folder.path().join("limited"), ".segment")
+            .iter()
+            .map(|file| fs::metadata(file).unwrap().len())
+            .sum::<u64>()
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while size() > 9_500 {
+        assert!(Instant::now() < deadline, "{}", size());
+        std::thread::yield_now();
+    }
+    let dropped = metrics.dropped.get_or_create(&crate::metrics::Dropped { reason: "total" }).get();
+    for _ in 0..2 {
+        let kept = log.scan(Offset::START, 1_000).unwrap();
+        assert!((10..30).contains(&kept.len()), "{}", kept.len());
+        assert_eq!(kept.last().unwrap().0, places[99]);
+        for n in 0..7 {
+            let of_user: Vec<_> = places.iter().skip(n).step_by(7).collect();
+            let gone = of_user.iter().filter(|place| ***place < kept[0].0).max().unwrap();
+            assert!(log.floor(&user(&format!("u{n}"))) >= **gone, "a cursor before it has missed something");
+            assert!(log.floor(&user(&format!("u{n}"))) < *of_user[of_user.len() - 1]);
+        }
+        assert_eq!(dropped, 100 - kept.len() as u64);
+    }
+    drop(log);
+    let again = LogMetrics::default();
+    let log = open(&again);
+    assert!(log.floor(&user("u0")) > Offset::START);
+    assert_eq!(again.dropped.get_or_create(&crate::metrics::Dropped { reason: "total" }).get(), 0);
+}
+
+#[test]
 fn two_brokers_cannot_open_one_log() {
     let (_, mut fixture) = fixture();
     let refused = EmbeddedLog::open(fixture.options()).unwrap_err();
@@ -366,20 +453,25 @@ fn a_folder_of_somebody_else_is_left_alone() {
 }
 
 #[test]
-fn a_file_that_is_no_segment_is_named() {
+fn a_file_of_another_version_is_named_and_left_alone() {
     let (_, mut fixture) = fixture();
     fixture.stop();
-    let segment = fixture.files(".segment").pop().unwrap();
-    let mut bytes = fs::read(&segment).unwrap();
-    fs::write(&segment, b"hello, this is not the beginning of a segment").unwrap();
+    for ending in [".segment", ".records"] {
+        let path = fixture.files(ending).pop().unwrap();
+        let whole = fs::read(&path).unwrap();
+        let mut bytes = whole.clone();
+        bytes[8] = 9;
+        let check = crc32c::crc32c(&bytes[..24]).to_le_bytes();
+        bytes[24..28].copy_from_slice(&check);
+        fs::write(&path, bytes).unwrap();
+        let refused = EmbeddedLog::open(fixture.options()).unwrap_err();
+        assert!(matches!(refused, LogError::Version { found: 9, expected: 1, .. }), "{refused}");
+        fs::write(&path, whole).unwrap();
+    }
+    let records = fixture.files(".records").pop().unwrap();
+    fs::write(&records, b"hello, these are no records and never were any").unwrap();
     let refused = EmbeddedLog::open(fixture.options()).unwrap_err();
-    assert!(refused.to_string().contains("00000000000000000001.segment"), "{refused}");
-    bytes[8] = 9;
-    let check = crc32c::crc32c(&bytes[..24]).to_le_bytes();
-    bytes[24..28].copy_from_slice(&check);
-    fs::write(&segment, bytes).unwrap();
-    let refused = EmbeddedLog::open(fixture.options()).unwrap_err();
-    assert!(matches!(refused, LogError::Version { found: 9, expected: 1, .. }), "{refused}");
+    assert!(refused.to_string().contains("00000000000000000001.records"), "{refused}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The HTTP door as a client sees it: a real listener, a real engine, a log in memory.
 
+mod stream;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -268,6 +270,8 @@ async fn only_the_bearer_of_a_good_token_comes_in() {
         };
         let answer = request().send().await.unwrap();
         assert_eq!(answer.status(), 401);
+        assert_eq!(answer.headers()["www-authenticate"], "Bearer", "no credential is no wrong one");
+        let answer = request().bearer_auth("not.a.token").send().await.unwrap();
         assert_eq!(answer.headers()["www-authenticate"], "Bearer error=\"invalid_token\"");
         refused(request(), 401, "token_missing").await;
         refused(request().bearer_auth("not.a.token"), 401, "token_malformed").await;
