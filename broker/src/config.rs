@@ -243,6 +243,8 @@ pub struct Config {
     pub auth: VerifierConfig,
     /// Keys of handlers.
     pub handler_keys: Vec<String>,
+    /// Keys of other services.
+    pub service_keys: Vec<String>,
 }
 
 /// The broker's certificate.
@@ -310,6 +312,7 @@ impl Config {
             engine: engine(settings, packet),
             auth: VerifierConfig::from_settings(settings),
             handler_keys: settings.texts("keys.handler"),
+            service_keys: settings.texts("keys.service"),
         })
     }
 }

@@ -92,6 +92,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
         log: Arc::clone(&log),
         verifier,
         keys,
+        service_keys: ServiceKeys::new(config.service_keys),
         limits: config.door,
         clock,
         metrics: metrics.http.clone(),

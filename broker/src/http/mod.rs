@@ -6,6 +6,7 @@
 //! | `GET /v1/messages?wait=25s&client=ID&limit=N`, `Authorization: Bearer TOKEN`, `If-None-Match: "CURSOR"` | 200 with messages and the next cursor (also as `ETag`), or 304 when the wait ends with nothing new |
 //! | `GET /v1/messages/stream?client=ID&cursor=CURSOR`, `Authorization: Bearer TOKEN`, `Last-Event-ID: CURSOR` | 200 with server-sent events: what was missed, then what comes |
 //! | `POST /v1/messages/ack?client=ID`, `Authorization: Bearer TOKEN`, body `{"cursor":"CURSOR"}` | 204: everything up to the cursor has arrived |
+//! | `GET /v1/presence/{user}`, `GET /v1/presence?user=A&user=B`, a service key, a handler key, or a token of that user | 200: who is connected, and when others were seen last |
 //! | `POST /v1/publish/{topic}?qos=0\|1&retain&expiry=1h`, `Authorization: Bearer TOKEN` (or a handler key), optional `Message-Id` | 202 when the message is durable, 200 when it had been published before under this `Message-Id` |
 //!
 //! # Codes of refusals
@@ -21,6 +22,8 @@
 //! | 400 | `body_unreadable` | the body ended early |
 //! | 401 | `token_missing` | no `Authorization: Bearer …` |
 //! | 401 | `token_…` | the token was refused; the codes are those of [`tidings_shared::auth::TokenError`] |
+//! | 400 | `user_invalid` | this cannot be the id of a user |
+//! | 403 | `user_not_yours` | with a token, only its own user may be asked for |
 //! | 403 | `topic_forbidden` | the topic rules forbid it; the message says which rule |
 //! | 404, 405 | `not_found`, `method_not_allowed` | no such address, or not with this method |
 //! | 408 | `body_timeout` | the body did not arrive in time |
@@ -38,6 +41,7 @@ mod answer;
 mod event;
 mod messages;
 mod pollers;
+mod presence;
 mod publish;
 mod reading;
 mod request;
@@ -112,6 +116,8 @@ pub struct Parts {
     pub verifier: Verifier,
     /// The keys of handlers.
     pub keys: ServiceKeys,
+    /// The keys of other services, which may ask who is there.
+    pub service_keys: ServiceKeys,
     /// Limits.
     pub limits: Limits,
     /// The time.
@@ -138,6 +144,8 @@ pub fn router(parts: Parts) -> Router {
         .route("/v1/messages", get(messages::messages))
         .route("/v1/messages/stream", get(stream::stream))
         .route("/v1/messages/ack", post(ack::ack))
+        .route("/v1/presence", get(presence::many))
+        .route("/v1/presence/{user}", get(presence::one))
         .route("/v1/publish/", post(publish::without_topic))
         .route("/v1/publish/{*topic}", post(publish::publish))
         .method_not_allowed_fallback(async || method_not_allowed())
@@ -148,13 +156,12 @@ pub fn router(parts: Parts) -> Router {
 /// The answer where there is nothing, for the whole HTTP listener.
 #[must_use]
 pub fn not_found() -> ApiError {
-    let message =
-        "there is nothing at this address; see GET /v1/messages, GET /v1/messages/stream and POST /v1/publish/TOPIC";
+    let message = "there is nothing at this address; see GET /v1/messages, GET /v1/messages/stream, GET /v1/presence/USER and POST /v1/publish/TOPIC";
     ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
 }
 
 fn method_not_allowed() -> ApiError {
-    let message = "this address knows another method: GET /v1/messages, GET /v1/messages/stream, POST /v1/messages/ack, POST /v1/publish/TOPIC";
+    let message = "this address knows another method: GET /v1/messages, GET /v1/messages/stream, POST /v1/messages/ack, GET /v1/presence/USER, POST /v1/publish/TOPIC";
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
 

@@ -6,6 +6,7 @@ use http::{HeaderMap, StatusCode, header};
 use tidings_shared::auth::{Claims, http::bearer};
 use tidings_shared::cursor::Cursor;
 use tidings_shared::http::ApiError;
+use tidings_shared::identity::UserId;
 use tidings_shared::topic::access::Principal;
 
 use super::Parts;
@@ -38,6 +39,23 @@ pub(super) async fn publisher(parts: &Parts, headers: &HeaderMap) -> Result<Prin
         return Ok(Principal::Handler);
     }
     Ok(parts.verifier.verify(token).await?.principal())
+}
+
+/// Who asks about users.
+pub(super) enum Asker {
+    /// A handler or another service, with its key.
+    Service,
+    /// A device of this user, with its token.
+    Device(UserId),
+}
+
+/// A service with its key, or a device with its token.
+pub(super) async fn asker(parts: &Parts, headers: &HeaderMap) -> Result<Asker, ApiError> {
+    let token = token(headers)?;
+    if parts.keys.accepts(token) || parts.service_keys.accepts(token) {
+        return Ok(Asker::Service);
+    }
+    Ok(Asker::Device(parts.verifier.verify(token).await?.user))
 }
 
 /// What the client calls itself: `?client=`, else the header; empty when it does not say.

@@ -13,6 +13,7 @@ mod durability;
 mod errors;
 mod long_poll;
 mod pass_update;
+mod presence;
 mod setup;
 mod stream;
 mod tokens;

@@ -1,5 +1,6 @@
 //! The HTTP door as a client sees it: a real listener, a real engine, a log in memory.
 
+mod presence;
 mod stream;
 
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use crate::metrics::HttpMetrics;
 
 const SECRET: &str = "a secret of the tests";
 const KEY: &str = "handler-key";
+const SERVICE_KEY: &str = "service-key";
 const EPOCH: u64 = 7;
 
 /// Longer than anything takes here, shorter than a person waits.
@@ -56,6 +58,7 @@ impl House {
             log: Arc::clone(&log),
             verifier: Verifier::new(config, clock.clone()).unwrap(),
             keys: ServiceKeys::new(vec![KEY.into()]),
+            service_keys: ServiceKeys::new(vec![SERVICE_KEY.into()]),
             limits,
             clock: clock.clone(),
             metrics: metrics.clone(),
