@@ -363,12 +363,12 @@ impl<P: Placed, F: Clone> Index<P, F> {
         Some((chapter, &chapter.rows[at]))
     }
 
-    /// Takes out the chapters that hold nothing alive any more, except the last one.
-    pub(super) fn take_dead_chapters(&mut self) -> Vec<Chapter<P, F>> {
+    /// Takes out the chapters that hold nothing alive any more, except the last one and those that are to be kept.
+    pub(super) fn take_dead_chapters(&mut self, keep: impl Fn(&Chapter<P, F>) -> bool) -> Vec<Chapter<P, F>> {
         let mut dead = Vec::new();
         let mut at = 0;
         while at + 1 < self.chapters.len() {
-            if self.chapters[at].live > 0 {
+            if self.chapters[at].live > 0 || keep(&self.chapters[at]) {
                 at += 1;
                 continue;
             }
@@ -428,6 +428,16 @@ impl<P: Placed, F: Clone> Index<P, F> {
 }
 
 impl<P, F> Chapter<P, F> {
+    /// Whether nothing in it is kept any more.
+    pub(super) fn is_dead(&self) -> bool {
+        self.live == 0
+    }
+
+    /// When its last message came, ms since 1970.
+    pub(super) fn newest_ms(&self) -> i64 {
+        self.rows.last().map_or(i64::MIN, |row| row.time_ms)
+    }
+
     /// How many messages it holds, kept or not.
     pub(super) fn len(&self) -> usize {
         self.rows.len()

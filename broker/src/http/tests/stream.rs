@@ -229,6 +229,10 @@ async fn a_quiet_stream_is_heard_and_its_cursor_stays_young() {
     assert!(house.log.first() > log::Offset(1), "something was dropped");
     let young = loop {
         let event = events.event().await;
+        if event.name == "gap" {
+            // Nothing of this user's was dropped, but a machine this slow could not have known.
+            continue;
+        }
         assert_eq!(event.name, "cursor");
         let cursor: Cursor = event.id.unwrap().parse().unwrap();
         if cursor.offset >= house.log.first().0 {

@@ -22,6 +22,9 @@ use crate::metrics::Dropped;
 /// What waits is taken in groups of about so many bytes.
 const GROUP_BYTES: usize = 8 << 20;
 
+/// Segments that are kept only for the ids of their messages are no more than so many bytes.
+const KEPT_FOR_IDS: u64 = 256 << 20;
+
 /// How often there is housekeeping.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -336,11 +339,12 @@ impl Writer {
         let metrics = &self.shared.metrics;
         let mut index = lock(&self.shared.index);
         index.age(now);
-        let mut dead = index.take_dead_chapters();
+        let kept_from = kept_for_ids(&index, now);
+        let mut dead = index.take_dead_chapters(|chapter| chapter.base >= kept_from);
         let length = |index: &DiskIndex| index.chapters().iter().map(|chapter| chapter.store.length()).sum::<u64>();
         let mut total = length(&index);
         while self.shared.total_bytes > 0 && total > self.shared.total_bytes && index.drop_first_chapter() {
-            dead.extend(index.take_dead_chapters());
+            dead.extend(index.take_dead_chapters(|_| false));
             total = length(&index);
         }
         for (cause, count) in Cause::ALL.into_iter().zip(index.take_dropped()) {
@@ -381,6 +385,24 @@ impl Writer {
         let _ = std::fs::remove_file(&path);
         outcome
     }
+}
+
+/// Segments from this one on are kept although nothing in them is: after a restart, the ids of their messages must still
+/// be recognised when they are published again.
+fn kept_for_ids(index: &DiskIndex, now: i64) -> Offset {
+    let (mut from, mut bytes, mut messages) = (Offset(u64::MAX), 0, 0);
+    for chapter in index.chapters().iter().rev() {
+        if chapter.is_dead() {
+            bytes += chapter.store.length();
+        }
+        let remembered = chapter.len() == 0 || index.in_window(chapter.newest_ms(), now);
+        if bytes > KEPT_FOR_IDS || index.window_is_full(messages) || !remembered {
+            break;
+        }
+        messages += chapter.len() as u64;
+        from = chapter.base;
+    }
+    from
 }
 
 /// The state of being refused, shown on `/readyz`.
