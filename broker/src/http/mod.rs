@@ -39,6 +39,8 @@
 mod ack;
 mod answer;
 mod event;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod messages;
 mod pollers;
 mod presence;

@@ -12,6 +12,11 @@
 mod dedup;
 mod embedded;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing {
+    //! What is fuzzed of the log: see [`crate::fuzzing`].
+    pub use super::embedded::fuzzing::{folder, frames};
+}
 mod index;
 mod memory;
 mod message;

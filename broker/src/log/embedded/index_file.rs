@@ -88,7 +88,7 @@ pub(super) fn load(folder: &Folder, segment: &Segment, index: &mut DiskIndex) ->
         let summary = check(&bytes, segment, file.path())?;
         let first = Header::LENGTH + OVERHEAD + frame::body(&bytes[Header::LENGTH..], segment.salt)?.len();
         let rows: Rows = postcard::from_bytes(frame::body(bytes.get(first..)?, segment.salt)?).ok()?;
-        entries(segment, summary, &rows).map(|entries| (rows.keys, entries))
+        entries(segment.base, summary, &rows).map(|entries| (rows.keys, entries))
     };
     let Some((keys, entries)) = read() else { return false };
     // Each key is looked up once, not once for each of its messages.
@@ -100,10 +100,18 @@ pub(super) fn load(folder: &Folder, segment: &Segment, index: &mut DiskIndex) ->
     true
 }
 
+/// Reads bytes as rows, for fuzzing.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn read_rows(bytes: &[u8]) {
+    if let Ok(rows) = postcard::from_bytes::<Rows>(bytes) {
+        let _ = entries(Offset(1), Summary { length: 0, messages: 0, newest_ms: 0 }, &rows);
+    }
+}
+
 /// The rows as entries of the index; `None` when they contradict themselves or their segment.
-fn entries(segment: &Segment, summary: Summary, rows: &Rows) -> Option<Vec<(usize, Entry<Place>)>> {
+fn entries(base: Offset, summary: Summary, rows: &Rows) -> Option<Vec<(usize, Entry<Place>)>> {
     let mut entries = Vec::with_capacity(rows.rows.len());
-    let (mut offset, mut time_ms, mut at) = (segment.base.0, 0_i64, Header::LENGTH as u64);
+    let (mut offset, mut time_ms, mut at) = (base.0, 0_i64, Header::LENGTH as u64);
     for (nth, row) in rows.rows.iter().enumerate() {
         if nth > 0 && row.step == 0 {
             return None;

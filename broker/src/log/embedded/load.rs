@@ -7,10 +7,13 @@ use super::super::LogError;
 use super::super::message::Offset;
 use super::file::{Header, name_of};
 use super::folder::Folder;
-use super::frame::OVERHEAD;
 use super::index_file::{self, Summary};
 use super::segment::{self, DiskIndex, Segment};
 use super::writer::Active;
+
+/// Behind a damaged end the next offset is so much further on. Nobody knows how many messages there were, and a reader may
+/// have seen them: an offset must not be given again.
+const LEAP: u64 = 1 << 21;
 
 /// What the writer goes on with.
 pub(super) struct Opened {
@@ -94,7 +97,7 @@ fn remove_orphans(folder: &Folder, segments: &[u64]) -> Result<(), LogError> {
 fn set_aside(folder: &Folder, index: &mut DiskIndex, base: u64, following: Option<u64>) -> Result<Offset, LogError> {
     let path = folder.segment(base);
     let bytes = std::fs::metadata(&path).map_or(0, |meta| meta.len());
-    let end = following.unwrap_or_else(|| base.saturating_add(bytes / OVERHEAD as u64).saturating_add(1));
+    let end = following.unwrap_or_else(|| base.saturating_add(LEAP));
     let aside = folder.set_aside(&path)?;
     tracing::error!(
         file = %name_of(&path), bytes, from_offset = base, before_offset = end, kept_as = %name_of(&aside),
@@ -133,9 +136,7 @@ fn repair(loaded: &segment::Loaded) -> Result<Offset, LogError> {
     file.truncate(loaded.length)
         .and_then(|()| file.sync())
         .map_err(|error| LogError::io("repair", file.path(), &error))?;
-    // Offsets that may have stood in those bytes are never given again.
-    let base = Offset(loaded.segment.base.0.saturating_sub(1)).max(newest);
-    Ok(Offset(base.0 + loaded.tail / OVERHEAD as u64 + 2))
+    Ok(Offset(loaded.segment.base.0.max(newest.0).saturating_add(LEAP)))
 }
 
 impl Active {

@@ -11,6 +11,8 @@ pub(crate) mod faults;
 mod file;
 mod folder;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod index_file;
 mod keeper;
 mod load;
