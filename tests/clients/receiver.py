@@ -1,8 +1,9 @@
 """Receives with a persistent session and prints every message; ends after the one that says `end`.
 
-    receiver.py HOST PORT USER PASSWORD CLIENT FILTER [once]
+    receiver.py HOST PORT USER PASSWORD CLIENT FILTER [once] [QOS]
 
-With `once` it only makes the session: it subscribes, waits for the answer, disconnects, and ends.
+With `once` it only makes the session: it subscribes, waits for the answer, disconnects, and ends. QOS is 1 when it is not said.
+It comes back by itself when the connection is lost.
 """
 
 import sys
@@ -13,7 +14,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 host, port, user, password, name, topics = sys.argv[1:7]
-once = sys.argv[7:] == ["once"]
+once = "once" in sys.argv[7:]
+qos = 2 if "2" in sys.argv[7:] else 1
 over = threading.Event()
 
 
@@ -22,7 +24,7 @@ def connected(client, userdata, flags, reason, properties):
     if reason.value >= 128:
         over.set()
     elif not flags.session_present:
-        client.subscribe(topics, qos=1)
+        client.subscribe(topics, qos=qos)
 
 
 def subscribed(client, userdata, packet_id, reasons, properties):
@@ -43,12 +45,13 @@ client.username_pw_set(user, password)
 client.on_connect = connected
 client.on_subscribe = subscribed
 client.on_message = received
+client.reconnect_delay_set(min_delay=1, max_delay=1)
 session = Properties(PacketTypes.CONNECT)
 session.SessionExpiryInterval = 3600
 client.connect(host, int(port), clean_start=False, properties=session)
 client.loop_start()
-if not over.wait(120):
-    sys.exit("nothing more came within 120 s")
+if not over.wait(600):
+    sys.exit("nothing more came within 600 s")
 client.disconnect()
 client.loop_stop()
 print("over", flush=True)

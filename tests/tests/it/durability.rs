@@ -61,6 +61,59 @@ fn kill_nine_under_load_loses_nothing_that_was_acked() {
     assert!(received.is_sorted_by(|a, b| a < b), "each once and in order: {received:?}");
 }
 
+fn storm(broker: &Broker, name: &str, qos: &str) -> Running {
+    let (host, port) = (broker.mqtt.ip().to_string(), broker.mqtt.port().to_string());
+    python::start("storm.py", &[&host, &port, "handler", HANDLER_KEY, name, TOPIC, qos])
+}
+
+/// `acked NAME NUMBER`, `message NAME NUMBER`: which.
+fn named<'a>(log: &'a str, word: &str) -> Vec<&'a str> {
+    log.lines().filter_map(|line| line.strip_prefix(word)?.strip_prefix(' ')).filter(|text| *text != "end").collect()
+}
+
+/// Several publishers with QoS 1 and 2 and a subscriber, all of which come back by themselves, and a broker that is killed
+/// again and again while they work. `TIDINGS_TEST_KILLS` says how often (10).
+#[test]
+fn kill_nine_in_a_loop_loses_nothing_and_doubles_no_qos_2() {
+    let kills: u32 = std::env::var("TIDINGS_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(10);
+    let mut broker = Broker::start_with(&[("broker.log.retention.per_user", "1000000")]);
+    let mut phone = receiver(&broker, &["2"]);
+    phone.says("subscribed", PATIENCE);
+    let mut publishers: Vec<_> = [("a1", "1"), ("b1", "1"), ("a2", "2"), ("b2", "2")]
+        .iter()
+        .map(|(name, qos)| storm(&broker, name, qos))
+        .collect();
+    for kill in 0..kills {
+        for publisher in &mut publishers {
+            for _ in 0..=10 + kill % 7 {
+                publisher.says("acked", PATIENCE);
+            }
+        }
+        broker.process.kill();
+        broker.start_again();
+    }
+    let mut acked = Vec::new();
+    for publisher in &mut publishers {
+        publisher.terminate();
+        publisher.says("over", PATIENCE);
+        acked.push(publisher.log());
+    }
+    mosquitto::publish_well(&broker.handler_login(), TOPIC, "end");
+    phone.says("over", PATIENCE);
+    let log = phone.log();
+    let received = named(&log, "message");
+    let once: BTreeSet<_> = received.iter().copied().collect();
+    let missing: Vec<_> =
+        acked.iter().flat_map(|log| named(log, "acked")).filter(|text| !once.contains(text)).collect();
+    assert!(missing.is_empty(), "acked, and then lost: {missing:?}");
+    let mut seen = BTreeSet::new();
+    let doubled: Vec<_> =
+        received.iter().filter(|text| text.contains("2 ")).filter(|text| !seen.insert(**text)).collect();
+    assert!(doubled.is_empty(), "QoS 2, and twice: {doubled:?}");
+    let total: usize = acked.iter().map(|log| named(log, "acked").len()).sum();
+    println!("{kills} kills, {total} acknowledged, {} received", received.len());
+}
+
 #[test]
 fn a_retained_message_outlives_kill_nine() {
     let mut broker = Broker::start();

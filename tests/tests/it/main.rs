@@ -11,6 +11,7 @@ mod contacts;
 mod doors;
 mod durability;
 mod errors;
+mod full_disk;
 mod long_poll;
 mod pass_update;
 mod presence;

@@ -19,8 +19,31 @@ const MAGIC: [u8; 8] = *b"TIDERECS";
 /// So much of a new generation is written and synchronised at once, in bytes.
 const SLICE: u64 = if cfg!(test) { 4 << 10 } else { 256 << 10 };
 
-/// What one frame holds: kind, id, value or removal.
+/// What one frame holds, behind [`FORM`]: kind, id, value or removal.
 type Change = (u8, Bytes, Option<Bytes>);
+
+/// The form of what a frame says, values included; a frame begins with a zero and this number. Who changes what is in a
+/// record counts it up, and turns the values of older forms into the new one in [`read_changes`]: a file may hold frames of
+/// several forms. (A frame of form 0 does not begin with a zero: it begins with how many changes it holds.)
+const FORM: u8 = 1;
+
+/// Why a frame's changes cannot be taken.
+enum Unreadable {
+    /// A newer version wrote it.
+    Newer(u8),
+    /// It is no list of changes.
+    Malformed(postcard::Error),
+}
+
+fn read_changes(body: &[u8]) -> Result<Vec<Change>, Unreadable> {
+    let content = match body {
+        [0, form, ..] if *form > FORM => return Err(Unreadable::Newer(*form)),
+        // The values of form 0 are those of form 1.
+        [0, _, content @ ..] => content,
+        content => content,
+    };
+    postcard::from_bytes(content).map_err(Unreadable::Malformed)
+}
 
 /// The file that puts are appended to.
 #[derive(Debug)]
@@ -77,9 +100,13 @@ impl RecordsFile {
             match piece {
                 Piece::Frame { end, body, .. } => {
                     length = end;
-                    match postcard::from_bytes::<Vec<Change>>(body) {
+                    match read_changes(body) {
                         Ok(changes) => apply(table, changes),
-                        Err(error) => {
+                        Err(Unreadable::Newer(form)) => {
+                            let (found, expected) = (form.into(), FORM.into());
+                            return Err(LogError::Version { path, found, expected });
+                        }
+                        Err(Unreadable::Malformed(error)) => {
                             tracing::error!(file = %name_of(&path), %error, "records that cannot be read are left out")
                         }
                     }
@@ -272,7 +299,10 @@ impl RecordsFile {
 pub(super) fn encode(out: &mut Vec<u8>, salt: u32, records: &[(RecordKey, Option<Bytes>)]) -> Result<(), LogError> {
     let changes: Vec<Change> =
         records.iter().map(|(key, value)| (key.kind as u8, key.id.clone(), value.clone())).collect();
-    let written = frame::write(out, salt, |out| postcard::to_io(&changes, out).map(drop));
+    let written = frame::write(out, salt, |out| {
+        out.extend_from_slice(&[0, FORM]);
+        postcard::to_io(&changes, out).map(drop)
+    });
     written.map_err(|error| LogError::Io {
         action: "encode",
         path: PathBuf::from("records"),
@@ -282,7 +312,7 @@ pub(super) fn encode(out: &mut Vec<u8>, salt: u32, records: &[(RecordKey, Option
 
 /// About how many bytes a record takes in a generation.
 pub(super) fn frame_bytes(key: &RecordKey, value: &Bytes) -> u64 {
-    (key.id.len() + value.len() + OVERHEAD + 8) as u64
+    (key.id.len() + value.len() + OVERHEAD + 10) as u64
 }
 
 fn apply(table: &mut Table, changes: Vec<Change>) {
@@ -295,5 +325,21 @@ fn apply(table: &mut Table, changes: Vec<Change>) {
             continue;
         };
         table.set(RecordKey { kind, id }, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_of_older_forms_are_read_and_those_of_newer_ones_refused() {
+        let changes: Vec<Change> = vec![(1, Bytes::from_static(b"s"), Some(Bytes::from_static(b"v")))];
+        let content = postcard::to_stdvec(&changes).unwrap();
+        assert_eq!(read_changes(&content).ok(), Some(changes.clone()), "form 0");
+        assert_eq!(read_changes(&[&[0, FORM], &content[..]].concat()).ok(), Some(changes));
+        assert!(matches!(read_changes(&[&[0, FORM + 1], &content[..]].concat()), Err(Unreadable::Newer(2))));
+        assert!(matches!(read_changes(&[0, FORM, 9]), Err(Unreadable::Malformed(_))));
+        assert_eq!(read_changes(&[0]).ok(), Some(Vec::new()), "no change at all, in form 0");
     }
 }
