@@ -283,6 +283,7 @@ impl Engine {
         if horizon != self.horizon_written {
             self.horizon_written = horizon;
             records.push((RecordKey::new(RecordKind::Internal, HORIZON.as_bytes()), encode(&horizon)));
+            records.append(&mut self.fetched_before(horizon));
         }
         if self.wake.next_deadline().is_some() {
             self.flush_soon();

@@ -14,7 +14,7 @@ use super::retained;
 use super::session::{Flow, Owner, Session, SessionId, Subscription};
 use super::stored::{CursorRecord, GroupRecord, SessionRecord};
 use super::timers::Timer;
-use super::wake::Mark;
+use super::wake::{FETCHED, Mark};
 use super::{Engine, Output, Settings};
 use crate::log::{Key, LogError, Message, MessageLog, Offset, RecordKey, RecordKind};
 
@@ -40,6 +40,12 @@ impl Engine {
                 Ok(CLEAN_STOP) => {
                     clean = true;
                     engine.out.push(Output::Put { ticket: None, records: vec![(key, None)], durable: false });
+                }
+                Ok(name) if name.starts_with(FETCHED) => {
+                    let user = name.strip_prefix(FETCHED).and_then(|user| UserId::new(user).ok());
+                    if let (Some(user), Ok(upto)) = (user, postcard::from_bytes(&value)) {
+                        engine.wake.fetched.insert(user, upto);
+                    }
                 }
                 Ok(name) => {
                     let user = name.strip_prefix(KNOWN_USER).and_then(|user| UserId::new(user).ok());
@@ -227,7 +233,8 @@ impl Engine {
                 }
                 if let Key::User(user) = &message.key {
                     let sessions = by_user.get(user).map(Vec::as_slice).unwrap_or_default();
-                    let acked = sessions.iter().any(|id| self.is_known_acked(*id, *offset, message));
+                    let fetched = self.wake.fetched.get(user).is_some_and(|upto| offset <= upto);
+                    let acked = fetched || sessions.iter().any(|id| self.is_known_acked(*id, *offset, message));
                     if !acked && !message.is_expired(self.now) {
                         self.wake_stored(user, *offset, message);
                     }

@@ -29,6 +29,13 @@ const MAX_EARLY: usize = 4_096;
 /// How long until an event that could not be stored is tried again.
 const RETRY_MS: i64 = 1_000;
 
+/// The records of users who have read over HTTP.
+pub(crate) const FETCHED: &str = "fetched/";
+
+fn fetched_key(user: &UserId) -> RecordKey {
+    RecordKey::new(RecordKind::Internal, format!("{FETCHED}{user}").into_bytes())
+}
+
 /// What is kept of a user who was reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mark {
@@ -77,6 +84,8 @@ pub(crate) struct Wake {
     storing: BTreeSet<Offset>,
     failed: Vec<Event>,
     early: Vec<Early>,
+    /// How far users have read over HTTP, where a restart would otherwise not know it: no session says so.
+    pub(crate) fetched: Map<UserId, Offset>,
 }
 
 impl Wake {
@@ -88,6 +97,7 @@ impl Wake {
             storing: BTreeSet::new(),
             failed: Vec::new(),
             early: Vec::new(),
+            fetched: Map::with_hasher(seed),
         }
     }
 
@@ -156,12 +166,31 @@ impl Engine {
         self.meet(user);
         self.note_polled(user);
         if let Some(cursor) = cursor {
+            let waited = self.wake.pending.get(user).and_then(BTreeSet::first).is_some_and(|first| *first <= cursor);
+            if waited {
+                self.wake.fetched.insert(user.clone(), cursor);
+                let record = (fetched_key(user), postcard::to_stdvec(&cursor).ok().map(Bytes::from));
+                self.out.push(Output::Put { ticket: None, records: vec![record], durable: false });
+            }
             self.wake.forget(user, |offset| offset <= cursor);
             if !self.appends.is_empty() {
                 self.wake.acknowledged_early(user, Offset::START, cursor, self.head);
             }
         }
         self.wake_returned(user, client);
+    }
+
+    /// Forgets how far users have read where a restart looks only at what came later; their records, to be removed.
+    pub(crate) fn fetched_before(&mut self, horizon: Offset) -> Vec<(RecordKey, Option<Bytes>)> {
+        let mut past = Vec::new();
+        self.wake.fetched.retain(|user, upto| {
+            let needed = *upto > horizon;
+            if !needed {
+                past.push((fetched_key(user), None));
+            }
+            needed
+        });
+        past
     }
 
     /// A device is back.

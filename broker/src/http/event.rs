@@ -51,14 +51,12 @@ struct Ended {
     cursor: String,
 }
 
-/// How long a client should wait before it comes back, should the connection break.
-pub(super) fn retry(text: &mut String, time: Duration) {
-    // Writing to a text cannot fail.
-    let _ = write!(text, "retry: {}\n\n", time.as_millis());
-}
-
-/// The first event: where the stream begins, and whether everything behind the client's cursor can be told.
-pub(super) fn ready(text: &mut String, recovered: bool, cursor: Cursor) {
+/// The first event: where the stream begins, whether everything behind the client's cursor can be told, and how long to
+/// wait before coming back, should the connection break.
+pub(super) fn ready(text: &mut String, retry: Duration, recovered: bool, cursor: Cursor) {
+    // In one event with the rest: some clients make an empty message of a `retry` that stands alone.
+    // (Writing to a text cannot fail.)
+    let _ = writeln!(text, "retry: {}", retry.as_millis());
     event(text, Some(cursor), "ready", &Place { recovered, cursor: cursor.to_string() });
 }
 
@@ -100,14 +98,12 @@ mod tests {
     fn events_are_lines_and_an_empty_one() {
         let at = Cursor { epoch: 7, offset: 42 };
         let mut text = String::new();
-        retry(&mut text, Duration::from_millis(1_500));
-        ready(&mut text, true, at);
+        ready(&mut text, Duration::from_millis(1_500), true, at);
         gap(&mut text, at);
         cursor(&mut text, at);
         end(&mut text, Reason::TokenExpired, at);
         let expected = [
-            "retry: 1500\n\n",
-            "id: 0000000000000007-42\nevent: ready\ndata: {\"recovered\":true,\"cursor\":\"0000000000000007-42\"}\n\n",
+            "retry: 1500\nid: 0000000000000007-42\nevent: ready\ndata: {\"recovered\":true,\"cursor\":\"0000000000000007-42\"}\n\n",
             "event: gap\ndata: {\"recovered\":false,\"cursor\":\"0000000000000007-42\"}\n\n",
             "id: 0000000000000007-42\nevent: cursor\ndata: {\"cursor\":\"0000000000000007-42\"}\n\n",
             "event: end\ndata: {\"reason\":\"token_expired\",\"cursor\":\"0000000000000007-42\"}\n\n",

@@ -144,8 +144,7 @@ impl Stream {
     /// Says everything, for as long as there is somebody who listens.
     async fn feed(&mut self, whole: bool) -> Result<Infallible, Stop> {
         let mut text = String::new();
-        event::retry(&mut text, self.door.retry.next());
-        event::ready(&mut text, whole, self.last_id);
+        event::ready(&mut text, self.door.retry.next(), whole, self.last_id);
         self.send(text).await?;
         let mut caught_up = false;
         loop {

@@ -6,7 +6,7 @@ use tidings_shared::topic::names;
 
 use super::harness::*;
 use crate::engine::{ConnId, Input};
-use crate::log::Offset;
+use crate::log::{MessageLog, Offset, RecordKind};
 
 struct Gateway {
     conn: ConnId,
@@ -216,6 +216,23 @@ fn a_restart_neither_forgets_nor_repeats() {
     assert!(events(&mut bench, &gateway).is_empty());
     bench.connect(&Login::new(device("1"), "phone"));
     assert_eq!(events(&mut bench, &gateway), ["-1/phone"]);
+}
+
+/// What a device without a session has read over HTTP is known to nobody but the wake-up logic.
+#[test]
+fn what_was_fetched_over_http_wakes_nobody_after_a_crash() {
+    let mut bench = Bench::new();
+    let mut gateway = gateway(&mut bench);
+    bench.notify("1_inbox", "read");
+    bench.notify("2_inbox", "not read");
+    bench.pass(1_100);
+    bench.input(Input::Polled { user: user("1"), client: "web".into(), cursor: Some(Offset(1)) });
+    bench.crash();
+    gateway.conn = bench.connect(&gateway.login.clone());
+    bench.pass(3_000);
+    assert_eq!(events(&mut bench, &gateway), ["+2"]);
+    bench.pass(60_000);
+    assert!(bench.log.records(RecordKind::Internal).iter().all(|(key, _)| !key.id.starts_with(b"fetched/")));
 }
 
 #[test]

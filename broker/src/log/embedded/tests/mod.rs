@@ -1,6 +1,7 @@
 //! The suite on a real folder, and what only a disk can do: end in mid-write, rot, fill up, be somebody else's.
 
 mod damage;
+mod measure;
 
 use std::fs;
 use std::path::Path;
