@@ -30,6 +30,12 @@ pub enum TokenError {
     /// A claim that is needed is missing or cannot be used.
     #[error("the token's claim {0} is missing or cannot be used")]
     BadClaim(&'static str),
+    /// Somebody has revoked it.
+    #[error("the token was revoked")]
+    Revoked,
+    /// The issuer could not be asked about the token; it may be good.
+    #[error("the token's issuer cannot be asked about it; try again")]
+    IssuerUnavailable,
     /// The issuer's keys could not be fetched; the token may be good.
     #[error("the issuer's keys cannot be reached; try again")]
     KeysUnavailable,
@@ -49,13 +55,21 @@ impl TokenError {
             Self::WrongIssuer => "token_issuer",
             Self::WrongAudience => "token_audience",
             Self::BadClaim(_) => "token_claim",
+            Self::Revoked => "token_revoked",
+            Self::IssuerUnavailable => "token_issuer_unavailable",
             Self::KeysUnavailable => "token_keys_unavailable",
         }
+    }
+
+    /// Whether the check could not be made, so that nothing is said against the token.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::KeysUnavailable | Self::IssuerUnavailable)
     }
 
     /// Whether the same token may be good later.
     #[must_use]
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::KeysUnavailable | Self::NotYetValid)
+        self.is_outage() || *self == Self::NotYetValid
     }
 }

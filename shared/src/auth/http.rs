@@ -43,7 +43,7 @@ impl From<TokenError> for ApiError {
     fn from(error: TokenError) -> Self {
         match error {
             // The pause between two fetches of the issuer's keys.
-            TokenError::KeysUnavailable => {
+            TokenError::KeysUnavailable | TokenError::IssuerUnavailable => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), error.to_string()).retry_after(10)
             }
             _ => Self::new(StatusCode::UNAUTHORIZED, error.code(), error.to_string()),

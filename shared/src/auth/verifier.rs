@@ -2,20 +2,20 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, Validation, decode};
-use serde::Deserialize;
+use jsonwebtoken::{Algorithm, AlgorithmFamily};
 
-use super::claims::{RawClaims, Subject, to_ms};
-use super::keys::{Found, Key, Keys, from_jwks_file, from_pem_file, from_secret, is_public_key_algorithm};
+use super::claims::RawClaims;
+use super::introspection::{IntrospectionConfig, Introspector};
+use super::keys::{Candidates, Keys, is_public_key_algorithm};
+use super::token::{Parts, printable};
 use super::{Claims, TokenError};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::identity::UserId;
 
-/// The longest token that is looked at, in bytes.
-const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// How long the issuer may take to answer unless somebody says (`auth.timeout`).
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What tokens must be like (settings `auth.*`).
 #[derive(Clone, Debug, Default)]
@@ -40,6 +40,10 @@ pub struct VerifierConfig {
     pub leeway_ms: i64,
     /// Whether `exp` is needed.
     pub require_expiry: bool,
+    /// How long the issuer may take to answer; `None`: five seconds.
+    pub timeout: Option<Duration>,
+    /// How the issuer is asked about single tokens.
+    pub introspection: Option<IntrospectionConfig>,
 }
 
 impl VerifierConfig {
@@ -57,6 +61,8 @@ impl VerifierConfig {
             algorithms: settings.texts("auth.algorithms"),
             leeway_ms: settings.duration_ms("auth.leeway"),
             require_expiry: settings.flag("auth.require_expiry"),
+            timeout: Some(settings.duration("auth.timeout")),
+            introspection: IntrospectionConfig::from_settings(settings),
         }
     }
 }
@@ -80,6 +86,7 @@ struct Inner {
     audiences: Vec<String>,
     leeway_ms: i64,
     require_expiry: bool,
+    introspector: Option<Arc<Introspector>>,
     clock: Clock,
 }
 
@@ -103,23 +110,30 @@ impl Verifier {
                 problem: format!("`{name}` is not a signature algorithm of public keys; allowed are ES256, ES384, RS256, RS384, RS512, PS256, PS384, PS512 and EdDSA (HS256 comes with auth.secret)"),
             })?);
         }
-        let mut fixed = Vec::new();
-        if let Some(secret) = &config.secret {
-            fixed.push(from_secret(secret));
+        let mut keys = Keys::new(config.secret.as_deref());
+        if config.secret.is_some() {
             algorithms.push(Algorithm::HS256);
         }
-        if let Some(file) = &config.public_key_file {
-            fixed.push(from_pem_file(file)?);
+        if let Some(file) = config.public_key_file {
+            keys.add_pem_file(file, &clock)?;
         }
-        if let Some(file) = &config.jwks_file {
-            fixed.extend(from_jwks_file(file)?);
+        if let Some(file) = config.jwks_file {
+            keys.add_jwks_file(file, &clock)?;
         }
-        let mut keys = Keys::new(fixed);
+        let patience = config.timeout.unwrap_or(PATIENCE);
+        let client = || {
+            crate::http::client(config.ca_file.as_deref())
+                .map_err(|error| VerifierError { place: "auth.ca_file".to_owned(), problem: error.to_string() })
+        };
         if let Some(url) = config.jwks_url {
-            let client = crate::http::client(config.ca_file.as_deref())
-                .map_err(|error| VerifierError { place: "auth.ca_file".to_owned(), problem: error.to_string() })?;
-            keys = keys.with_remote(url, client, clock.clone());
+            keys.add_remote(url, client()?, patience, &clock);
         }
+        let introspector = match config.introspection {
+            Some(introspection) => {
+                Some(Arc::new(Introspector::new(introspection, client()?, patience, clock.clone())?))
+            }
+            None => None,
+        };
         Ok(Self(Arc::new(Inner {
             keys,
             algorithms,
@@ -127,123 +141,146 @@ impl Verifier {
             audiences: config.audiences,
             leeway_ms: config.leeway_ms,
             require_expiry: config.require_expiry,
+            introspector,
             clock,
         })))
     }
 
-    /// How far the issuer's clock and ours may differ, in ms: a token is good until its `exp` and this much more.
+    /// How long after its `exp` a token may still open a door, in ms.
     #[must_use]
-    pub fn leeway_ms(&self) -> i64 {
-        self.0.leeway_ms
+    pub fn tolerance_ms(&self) -> i64 {
+        self.0.tolerance_ms()
     }
 
     /// Verifies a token in its compact form.
     ///
     /// # Errors
-    /// The check that failed. [`TokenError::KeysUnavailable`] may pass; the others will not.
+    /// The check that failed. What [`TokenError::is_outage`] says may pass; the others will not.
     pub async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         let inner = &*self.0;
-        let header = read_header(token)?;
-        let algorithm = header
-            .alg
-            .parse::<Algorithm>()
-            .ok()
+        let parts = Parts::of(token)?;
+        let named = parts.header.alg.parse().ok();
+        let algorithm = named
             .filter(|algorithm| inner.algorithms.contains(algorithm))
-            .ok_or_else(|| TokenError::AlgorithmNotAllowed(printable(&header.alg)))?;
-        let keys = match inner.keys.find(header.kid.as_deref(), algorithm).await {
-            Found::Keys(keys) => keys,
-            Found::None => return Err(TokenError::UnknownKey),
-            Found::Unreachable => return Err(TokenError::KeysUnavailable),
+            .ok_or_else(|| TokenError::AlgorithmNotAllowed(printable(&parts.header.alg)))?;
+        let verified = match inner.authenticate(&parts, algorithm).await {
+            Ok(claims) => inner.check(claims, inner.leeway_ms),
+            Err(refused) => Err(refused),
         };
-        let claims = verify_signature(token, algorithm, &keys)?;
-        inner.check(claims)
+        match (verified, &inner.introspector) {
+            (Err(refused), Some(introspector)) => inner.ask(introspector, token, &parts, refused).await,
+            (verified, _) => verified,
+        }
     }
 }
 
 impl Inner {
-    fn check(&self, claims: RawClaims) -> Result<Claims, TokenError> {
-        let now = self.clock.now_ms();
-        let expires_at_ms = claims.exp.map(to_ms);
-        match expires_at_ms {
-            None if self.require_expiry => return Err(TokenError::BadClaim("exp")),
-            Some(at) if at.saturating_add(self.leeway_ms) <= now => return Err(TokenError::Expired),
-            _ => {}
+    /// The claims, when one of the issuer's keys has signed them.
+    async fn authenticate(&self, parts: &Parts<'_>, algorithm: Algorithm) -> Result<RawClaims, TokenError> {
+        let public = algorithm.family() != AlgorithmFamily::Hmac;
+        if public {
+            self.keys.freshen().await;
         }
-        if claims.nbf.is_some_and(|at| to_ms(at).saturating_sub(self.leeway_ms) > now) {
-            return Err(TokenError::NotYetValid);
+        let id = parts.header.kid.as_deref();
+        let signed =
+            |known: &Candidates| known.keys.iter().any(|key| key.signed(parts.signature, parts.message, algorithm));
+        let mut known = self.keys.candidates(id, algorithm);
+        if signed(&known) {
+            return parts.claims();
         }
+        // Perhaps with a key that is younger than those known here.
+        if public && self.keys.renew(known.named).await {
+            known = self.keys.candidates(id, algorithm);
+            if signed(&known) {
+                return parts.claims();
+            }
+        }
+        let unnamed = id.is_some() && !known.named && self.keys.have_names();
+        Err(if known.named || (!known.keys.is_empty() && !unnamed && !self.keys.are_missing()) {
+            TokenError::BadSignature
+        } else if public && self.keys.are_missing() {
+            TokenError::KeysUnavailable
+        } else {
+            TokenError::UnknownKey
+        })
+    }
+
+    /// Issuer and audience.
+    fn check_parties(&self, claims: &RawClaims) -> Result<(), TokenError> {
         if !self.issuers.is_empty() && !claims.iss.as_ref().is_some_and(|iss| self.issuers.contains(iss)) {
             return Err(TokenError::WrongIssuer);
         }
-        if !self.audiences.is_empty() && !claims.aud.as_ref().is_some_and(|aud| aud.contains_any(&self.audiences)) {
+        let audience = claims.aud.as_deref().unwrap_or_default();
+        if !self.audiences.is_empty() && !audience.iter().any(|one| self.audiences.contains(one)) {
             return Err(TokenError::WrongAudience);
         }
-        let subject = match claims.sub {
-            Some(Subject::Text(text)) => text,
-            Some(Subject::Number(number)) => number.to_string(),
-            None => return Err(TokenError::BadClaim("sub")),
-        };
-        Ok(Claims {
-            user: UserId::new(&subject).map_err(|_| TokenError::BadClaim("sub"))?,
-            expires_at_ms,
-            issued_at_ms: claims.iat.map(to_ms),
-            id: claims.jti,
-            acl: claims.acl,
-        })
+        Ok(())
     }
-}
 
-#[derive(Deserialize)]
-struct Header {
-    alg: String,
-    kid: Option<String>,
-    /// Extensions that must be understood (RFC 7515, section 4.1.11); none is known here.
-    crit: Option<serde_json::Value>,
-}
-
-/// Reads the header ourselves, so that an algorithm the library does not know (`none`) gets its own answer.
-fn read_header(token: &str) -> Result<Header, TokenError> {
-    use base64::Engine;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
-    if token.len() > MAX_TOKEN_BYTES || token.split('.').count() != 3 {
-        return Err(TokenError::Malformed);
-    }
-    let header = token.split('.').next().unwrap_or_default();
-    let json = URL_SAFE_NO_PAD.decode(header).map_err(|_| TokenError::Malformed)?;
-    let header: Header = serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)?;
-    if header.crit.is_some() {
-        return Err(TokenError::Malformed);
-    }
-    Ok(header)
-}
-
-fn verify_signature(token: &str, algorithm: Algorithm, keys: &[Key]) -> Result<RawClaims, TokenError> {
-    let mut validation = Validation::new(algorithm);
-    // Times, issuer and audience are checked by `Inner::check`, with our clock and a name for each failure.
-    validation.required_spec_claims.clear();
-    validation.validate_exp = false;
-    validation.validate_nbf = false;
-    validation.validate_aud = false;
-    let mut refused = TokenError::UnknownKey;
-    for key in keys {
-        match decode::<RawClaims>(token, &key.key, &validation) {
-            Ok(data) => return Ok(data.claims),
-            Err(error) => {
-                refused = match error.kind() {
-                    ErrorKind::InvalidSignature => TokenError::BadSignature,
-                    ErrorKind::Json(_) => TokenError::BadClaim("(their JSON form)"),
-                    ErrorKind::Base64(_) | ErrorKind::Utf8(_) | ErrorKind::InvalidToken => TokenError::Malformed,
-                    _ => TokenError::BadSignature,
-                };
-            }
+    fn check(&self, claims: RawClaims, leeway_ms: i64) -> Result<Claims, TokenError> {
+        let now = self.clock.now_ms();
+        match claims.exp {
+            None if self.require_expiry => return Err(TokenError::BadClaim("exp")),
+            Some(at) if at.saturating_add(leeway_ms) <= now => return Err(TokenError::Expired),
+            _ => {}
         }
+        if claims.nbf.is_some_and(|at| at.saturating_sub(leeway_ms) > now) {
+            return Err(TokenError::NotYetValid);
+        }
+        self.check_parties(&claims)?;
+        let mut claims = claims.into_claims()?;
+        let ends = |at: i64| if at > now { at } else { at.saturating_add(leeway_ms) };
+        claims.ends_at_ms = claims.expires_at_ms.map(ends);
+        Ok(claims)
     }
-    Err(refused)
-}
 
-fn printable(text: &str) -> String {
-    text.chars().filter(|c| c.is_ascii_graphic()).take(16).collect()
+    /// Asks the issuer about a token that was refused, where keys and clocks cannot tell (RFC 7662); everything else stays
+    /// refused unasked.
+    async fn ask(
+        &self,
+        introspector: &Arc<Introspector>,
+        token: &str,
+        parts: &Parts<'_>,
+        refused: TokenError,
+    ) -> Result<Claims, TokenError> {
+        use TokenError::{Expired, KeysUnavailable, NotYetValid, UnknownKey};
+        if !matches!(refused, UnknownKey | KeysUnavailable | Expired | NotYetValid) {
+            return Err(refused);
+        }
+        let leeway_ms = self.tolerance_ms();
+        let own = parts.claims()?;
+        let now = self.clock.now_ms();
+        let too_old = own.exp.is_some_and(|at| at.saturating_add(leeway_ms) <= now);
+        let too_young = own.nbf.is_some_and(|at| at.saturating_sub(leeway_ms) > now);
+        if own.sub.is_none() || too_old || too_young || self.check_parties(&own).is_err() {
+            return Err(refused);
+        }
+        let Ok(answer) = introspector.ask(token).await else { return Err(TokenError::IssuerUnavailable) };
+        let Some(told) = answer else { return Err(refused) };
+        let same = |told: &Option<String>, own: &Option<String>| told.is_none() || own.is_none() || told == own;
+        if !same(&told.sub, &own.sub) || !same(&told.jti, &own.jti) {
+            tracing::warn!(
+                "the issuer calls a token active, and names another sub or jti than the token; it is refused"
+            );
+            return Err(refused);
+        }
+        let told = RawClaims::clone(&told);
+        let claims = RawClaims {
+            sub: own.sub,
+            exp: told.exp.or(own.exp),
+            nbf: told.nbf.or(own.nbf),
+            iat: told.iat.or(own.iat),
+            iss: told.iss.or(own.iss),
+            aud: told.aud.or(own.aud),
+            jti: told.jti.or(own.jti),
+            acl: told.acl.or(own.acl),
+        };
+        self.check(claims, leeway_ms)
+    }
+
+    fn tolerance_ms(&self) -> i64 {
+        self.leeway_ms.saturating_add(self.introspector.as_ref().map_or(0, |introspector| introspector.skew_ms()))
+    }
 }
 
 #[cfg(test)]

@@ -72,6 +72,31 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("auth.leeway", Kind::Duration, "30s", "How far the issuer's clock and ours may differ."),
     Setting::new("auth.require_expiry", Kind::Flag, "true", "Refuse tokens without the claim exp."),
     Setting::new(
+        "auth.timeout",
+        Kind::Duration,
+        "5s",
+        "How long the token issuer may take to answer, for its keys and for introspection.",
+    ),
+    Setting::optional(
+        "auth.introspection.url",
+        Kind::Url,
+        "Where the issuer is asked about a single token (RFC 7662), when its key is unknown or its times are off by clock skew.",
+    ),
+    Setting::optional(
+        "auth.introspection.client_id",
+        Kind::Text,
+        "Who asks there: a client of the issuer (HTTP Basic).",
+    ),
+    Setting::optional("auth.introspection.client_secret", Kind::Secret, "The secret of that client."),
+    Setting::optional("auth.introspection.token", Kind::Secret, "Or the bearer token that opens the endpoint."),
+    Setting::new(
+        "auth.introspection.skew",
+        Kind::Duration,
+        "1m",
+        "How far beyond auth.leeway exp and nbf may be off for the issuer to be asked.",
+    ),
+    Setting::new("auth.introspection.cache", Kind::Duration, "30s", "How long its answer about a token is remembered."),
+    Setting::new(
         "keys.handler",
         Kind::Secrets,
         "",
@@ -82,6 +107,12 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Secrets,
         "",
         "Keys that services and backends use over HTTP; two at once while they rotate.",
+    ),
+    Setting::new(
+        "keys.admin",
+        Kind::Secrets,
+        "",
+        "Keys of the broker's admin door (/v1/admin); two at once while they rotate. Empty closes the door.",
     ),
     Setting::new(
         "telemetry.level",

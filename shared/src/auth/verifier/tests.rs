@@ -1,5 +1,10 @@
 //! Every way a token can be wrong has its own refusal.
 
+mod hostile;
+mod introspection;
+mod issuer;
+mod rotation;
+
 use jsonwebtoken::{EncodingKey, Header as JwtHeader, encode};
 use serde_json::{Value, json};
 
@@ -86,7 +91,7 @@ async fn forged_and_broken_tokens_are_refused() {
     assert_eq!(verifier.verify(&token).await, Err(TokenError::Malformed), "an extension that must be understood");
     assert_eq!(refusal(json!({"exp": NOW_S + 60})).await, TokenError::BadClaim("sub"));
     assert_eq!(refusal(json!({"sub": "", "exp": NOW_S + 60})).await, TokenError::BadClaim("sub"));
-    assert_eq!(refusal(json!({"sub": "1", "exp": "soon"})).await, TokenError::BadClaim("(their JSON form)"));
+    assert_eq!(refusal(json!({"sub": "1", "exp": "soon"})).await, TokenError::BadClaim("exp"));
 }
 
 #[tokio::test]
@@ -119,51 +124,4 @@ fn an_unknown_algorithm_in_the_configuration_is_told() {
     let config = VerifierConfig { algorithms: vec!["HS512".into()], ..VerifierConfig::default() };
     let error = Verifier::new(config, Clock::system()).unwrap_err().to_string();
     assert!(error.starts_with("auth.algorithms: `HS512` is not"), "{error}");
-}
-
-#[tokio::test]
-async fn keys_of_a_url_are_fetched_once_and_kept_when_the_issuer_is_away() {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    let key = rcgen::KeyPair::generate().unwrap();
-    let signer = EncodingKey::from_ec_der(key.serialized_der());
-    let mut jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(&signer, Algorithm::ES256).unwrap();
-    jwk.common.key_id = Some("k1".into());
-    let set = serde_json::to_string(&json!({"keys": [jwk]})).unwrap();
-    let hits = Arc::new(AtomicUsize::new(0));
-    let counted = hits.clone();
-    let router = axum::Router::new().route(
-        "/jwks",
-        axum::routing::get(move || {
-            let hit = counted.fetch_add(1, Ordering::SeqCst);
-            let set = set.clone();
-            async move { if hit == 0 { Ok(set) } else { Err(::http::StatusCode::INTERNAL_SERVER_ERROR) } }
-        }),
-    );
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/jwks", listener.local_addr().unwrap());
-    let server = tokio::spawn(async move { axum::serve(listener, router).await });
-    let clock = Clock::manual(NOW_MS);
-    let config = VerifierConfig {
-        jwks_url: Some(url),
-        algorithms: vec!["ES256".into()],
-        leeway_ms: 0,
-        require_expiry: true,
-        ..VerifierConfig::default()
-    };
-    let verifier = Verifier::new(config, clock.clone()).unwrap();
-    let token = |kid: &str| {
-        let mut header = JwtHeader::new(Algorithm::ES256);
-        header.kid = Some(kid.into());
-        encode(&header, &json!({"sub": "1", "exp": NOW_S + 100_000}), &signer).unwrap()
-    };
-    let (a, b) = (token("k1"), token("k1"));
-    let (first, second) = tokio::join!(verifier.verify(&a), verifier.verify(&b));
-    assert!(first.is_ok() && second.is_ok());
-    assert_eq!(hits.load(Ordering::SeqCst), 1, "two tokens at once cost one fetch");
-    assert_eq!(verifier.verify(&token("k2")).await, Err(TokenError::UnknownKey));
-    assert_eq!(hits.load(Ordering::SeqCst), 1, "an unknown key right after a fetch costs none");
-    clock.advance(11 * 60_000);
-    assert!(verifier.verify(&token("k1")).await.is_ok(), "the issuer fails, the known keys stay");
-    assert_eq!(hits.load(Ordering::SeqCst), 2);
-    server.abort();
 }
