@@ -85,8 +85,13 @@ impl Broker {
             session_expiry_interval_secs: session_expiry_s,
             ..Connect::default()
         };
-        let request =
-            ConnectRequest { protocol: Protocol::V5, principal, connect: Box::new(connect), server_keep_alive_s: None };
+        let request = ConnectRequest {
+            protocol: Protocol::V5,
+            principal,
+            token: None,
+            connect: Box::new(connect),
+            server_keep_alive_s: None,
+        };
         self.input(Input::Connect { conn, request });
     }
 

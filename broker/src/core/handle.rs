@@ -7,10 +7,14 @@ use rmqtt_codec::v5::{DisconnectReasonCode, Packet};
 use tidings_shared::identity::UserId;
 use tokio::sync::{mpsc, oneshot};
 
+use super::revocations::Revocations;
 use super::watch::{Watch, Watchers};
-use crate::engine::{ConnId, ConnectRequest, Input, Presence, PublishError, PublishRequest, Published, Stats};
+use crate::engine::{
+    Change, ConnId, ConnectRequest, Engine, Fresh, Input, NotRefreshed, Presence, PublishError, PublishRequest,
+    Published, RefreshBy, Stats,
+};
 use crate::gate::outbox::Outbox;
-use crate::log::Offset;
+use crate::log::{LogError, Offset};
 
 /// The engine's task has ended; the broker is stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +27,9 @@ pub(super) enum Command {
     Input(Input),
     Presence(UserId, oneshot::Sender<Presence>),
     Publish(Box<PublishRequest>, oneshot::Sender<Result<Published, PublishError>>),
+    Refresh(ConnId, RefreshBy, Result<Fresh, NotRefreshed>, oneshot::Sender<Result<(), NotRefreshed>>),
+    Revoke(Change, oneshot::Sender<Result<usize, LogError>>),
+    Ask(Box<dyn FnOnce(&Engine) + Send>),
     Stop(oneshot::Sender<()>),
 }
 
@@ -32,6 +39,7 @@ pub struct EngineHandle {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) next_conn: Arc<AtomicU64>,
     pub(super) watchers: Arc<Watchers>,
+    pub(super) revocations: Revocations,
     pub(super) stats: Arc<Mutex<Stats>>,
 }
 
@@ -95,6 +103,52 @@ impl EngineHandle {
         let (answer, answered) = oneshot::channel();
         self.command(Command::Publish(Box::new(publish), answer)).await.map_err(|_| PublishError::Stopped)?;
         answered.await.unwrap_or(Err(PublishError::Stopped))
+    }
+
+    /// Brings what became of a fresh token to its connection. The client that has published it is told by the engine.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the broker is stopping; inside, why the connection goes on with its old token.
+    pub async fn refresh(
+        &self,
+        conn: ConnId,
+        by: RefreshBy,
+        fresh: Result<Fresh, NotRefreshed>,
+    ) -> Result<Result<(), NotRefreshed>, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.command(Command::Refresh(conn, by, fresh, answer)).await?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// The tokens that are refused although they have not expired.
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// Revokes tokens, or takes a revocation back. Returns when that is durable, with the number of connections that were
+    /// closed.
+    ///
+    /// # Errors
+    /// It is in force, but could not be stored: a restart forgets it.
+    pub async fn revoke(&self, change: Change) -> Result<usize, LogError> {
+        let (answer, answered) = oneshot::channel();
+        self.command(Command::Revoke(change, answer)).await.map_err(|_| LogError::Closed)?;
+        answered.await.unwrap_or(Err(LogError::Closed))
+    }
+
+    /// Asks the engine something between two of its steps; everything else waits meanwhile.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the broker is stopping.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Engine) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        let question = move |engine: &Engine| drop(answer.send(question(engine)));
+        self.command(Command::Ask(Box::new(question))).await?;
+        answered.await.map_err(|_| Stopped)
     }
 
     /// Says that a device polls over HTTP, and that everything up to `cursor` has reached it. A `cursor` of another

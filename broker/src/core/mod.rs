@@ -2,6 +2,7 @@
 
 mod handle;
 mod reads;
+mod revocations;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use tidings_shared::clock::Clock;
 use tokio::sync::mpsc;
 
 pub use handle::{EngineHandle, Stopped};
+pub use revocations::Revocations;
 pub use watch::Watch;
 
 use crate::engine::{Engine, Settings};
@@ -39,9 +41,10 @@ pub fn start(settings: Settings, log: Arc<dyn MessageLog>, clock: Clock, seed: u
         commands,
         next_conn: Arc::new(AtomicU64::new(1)),
         watchers: Arc::default(),
+        revocations: Revocations::new(engine.revocations().clone()),
         stats: Arc::new(Mutex::new(engine.stats())),
     };
-    let task = task::Task::new(engine, log, clock, handle.watchers.clone(), handle.stats.clone());
+    let task = task::Task::new(engine, log, clock, &handle);
     tokio::spawn(task.run(received));
     Ok(handle)
 }

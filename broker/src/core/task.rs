@@ -8,11 +8,13 @@ use rmqtt_codec::v5::DisconnectReasonCode;
 use tidings_shared::clock::Clock;
 use tokio::sync::{mpsc, oneshot};
 
+use super::EngineHandle;
 use super::handle::Command;
 use super::reads::{Job, Reads};
+use super::revocations::Revocations;
 use super::watch::Watchers;
-use crate::engine::{ConnId, Engine, Input, Output, Presence, PublishError, Published, Stats, Ticket};
-use crate::gate::outbox::Outbox;
+use crate::engine::{ConnId, Engine, Input, NotRefreshed, Output, Presence, PublishError, Published, Stats, Ticket};
+use crate::gate::outbox::{Closing, Outbox};
 use crate::log::{LogError, Message, MessageLog};
 
 /// How many inputs are handled before their outputs go out.
@@ -31,10 +33,13 @@ pub(super) struct Task {
     last_clock_ms: i64,
     stepped_back_ms: i64,
     watchers: Arc<Watchers>,
+    revocations: Revocations,
     stats: Arc<Mutex<Stats>>,
     outboxes: HashMap<ConnId, Arc<Outbox>>,
     requests: HashMap<u64, oneshot::Sender<Result<Published, PublishError>>>,
     presences: HashMap<u64, oneshot::Sender<Presence>>,
+    refreshing: HashMap<u64, oneshot::Sender<Result<(), NotRefreshed>>>,
+    revoking: HashMap<u64, oneshot::Sender<Result<usize, LogError>>>,
     next_request: u64,
     answers: mpsc::UnboundedSender<Input>,
     answered: Option<mpsc::UnboundedReceiver<Input>>,
@@ -46,13 +51,7 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn new(
-        engine: Engine,
-        log: Arc<dyn MessageLog>,
-        clock: Clock,
-        watchers: Arc<Watchers>,
-        stats: Arc<Mutex<Stats>>,
-    ) -> Self {
+    pub(super) fn new(engine: Engine, log: Arc<dyn MessageLog>, clock: Clock, handle: &EngineHandle) -> Self {
         let (answers, answered) = mpsc::unbounded_channel();
         Self {
             engine,
@@ -61,11 +60,14 @@ impl Task {
             last_clock_ms: clock.now_ms(),
             stepped_back_ms: 0,
             clock,
-            watchers,
-            stats,
+            watchers: handle.watchers.clone(),
+            revocations: handle.revocations.clone(),
+            stats: handle.stats.clone(),
             outboxes: HashMap::new(),
             requests: HashMap::new(),
             presences: HashMap::new(),
+            refreshing: HashMap::new(),
+            revoking: HashMap::new(),
             next_request: 0,
             answers,
             answered: Some(answered),
@@ -171,6 +173,17 @@ impl Task {
                 self.requests.insert(self.next_request, answer);
                 self.input(Input::Publish { request: self.next_request, publish });
             }
+            Command::Refresh(conn, by, fresh, answer) => {
+                self.next_request += 1;
+                self.refreshing.insert(self.next_request, answer);
+                self.input(Input::Refresh { request: self.next_request, conn, by, fresh });
+            }
+            Command::Revoke(change, answer) => {
+                self.next_request += 1;
+                self.revoking.insert(self.next_request, answer);
+                self.input(Input::Revoke { request: self.next_request, change });
+            }
+            Command::Ask(question) => question(&self.engine),
             Command::Stop(done) => {
                 self.stopping = Some(done);
                 self.input(Input::Stop);
@@ -191,6 +204,24 @@ impl Task {
                 Output::Close { conn, reason } => {
                     if let Some(outbox) = self.outboxes.remove(&conn) {
                         outbox.close(reason);
+                    }
+                }
+                Output::CloseRevoked { conn } => {
+                    if let Some(outbox) = self.outboxes.remove(&conn) {
+                        outbox.close(Closing::Revoked);
+                    }
+                }
+                Output::Refreshed { request, result } => {
+                    if let Some(answer) = self.refreshing.remove(&request) {
+                        // The connection may have gone away.
+                        let _ = answer.send(result);
+                    }
+                }
+                Output::Revocation { change } => self.revocations.apply(&change),
+                Output::RevocationStored { request, result } => {
+                    if let Some(answer) = self.revoking.remove(&request) {
+                        // The caller may have gone away.
+                        let _ = answer.send(result);
                     }
                 }
                 Output::Append { ticket, messages } => {

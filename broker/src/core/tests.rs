@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::{EngineHandle, start};
 use crate::engine::{ConnId, ConnectRequest, Protocol, PublishError, PublishRequest, Settings};
-use crate::gate::outbox::Outbox;
+use crate::gate::outbox::{Closing, Outbox};
 use crate::log::{
     AppendDone, Key, Limits, LogError, MemoryLog, Message, MessageLog, MessageProperties, Offset, PutDone, RecordKey,
     RecordKind, Stored,
@@ -74,14 +74,15 @@ struct Client {
     conn: ConnId,
     outbox: Arc<Outbox>,
     waiting: std::collections::VecDeque<Packet>,
-    closed: Option<DisconnectReasonCode>,
+    closed: Option<Closing>,
 }
 
 impl Client {
     async fn connect(engine: &EngineHandle, principal: Principal, client: &str) -> Self {
         let connect = Connect { client_id: client.into(), session_expiry_interval_secs: 60, ..Connect::default() };
         let connect = Box::new(connect);
-        let request = ConnectRequest { protocol: Protocol::V5, principal, connect, server_keep_alive_s: None };
+        let request =
+            ConnectRequest { protocol: Protocol::V5, principal, token: None, connect, server_keep_alive_s: None };
         let outbox = Arc::new(Outbox::new(1 << 20));
         let conn = engine.connect(request, outbox.clone()).await.unwrap();
         let mut client = Self { conn, outbox, waiting: Default::default(), closed: None };
@@ -186,7 +187,7 @@ async fn a_stop_tells_clients_stores_and_ends() {
     timeout(PATIENCE, engine.stop()).await.unwrap();
     assert!(matches!(client.next().await, Some(Packet::Disconnect(_))));
     assert!(client.next().await.is_none());
-    assert_eq!(client.closed, Some(DisconnectReasonCode::ServerShuttingDown));
+    assert_eq!(client.closed, Some(DisconnectReasonCode::ServerShuttingDown.into()));
     assert_eq!(engine.publish(publish("42_inbox", "late")).await, Err(PublishError::Stopped));
 
     let engine = start(Settings::default(), log, clock, 2).unwrap();
@@ -234,5 +235,5 @@ async fn a_kick_ends_the_connection_with_its_reason() {
     engine.kick(client.conn, DisconnectReasonCode::NotAuthorized).await;
     assert!(matches!(client.next().await, Some(Packet::Disconnect(_))));
     assert!(client.next().await.is_none());
-    assert_eq!(client.closed, Some(DisconnectReasonCode::NotAuthorized));
+    assert_eq!(client.closed, Some(DisconnectReasonCode::NotAuthorized.into()));
 }

@@ -26,6 +26,10 @@ impl Engine {
 
     /// Answers a CONNECT. `kept`: what the log has for a client that brings a cursor.
     pub(crate) fn connect(&mut self, conn: ConnId, request: ConnectRequest, kept: Option<Kept>) {
+        // The gate has asked already; what was revoked since then is found here.
+        if self.is_revoked(request.principal.user(), request.token.as_deref()) {
+            return self.reject_revoked(conn);
+        }
         let will = match self.admit(&request) {
             Ok(will) => will,
             Err((reason, why)) => return self.reject(conn, reason, &why),
@@ -60,6 +64,8 @@ impl Engine {
         }
         let mut told = vec![(properties::CURSOR, self.cursor(self.head).to_string())];
         told.extend(standing.recovered.map(|whole| (properties::RECOVERED, whole.to_string())));
+        // The session may have subscriptions from another token.
+        let forbidden = if resumed.is_some() { self.drop_forbidden(id) } else { Vec::new() };
         let ack = ConnectAck {
             session_present: resumed.is_some(),
             session_expiry_interval_secs: (expiry_s != asked).then_some(expiry_s),
@@ -68,7 +74,11 @@ impl Engine {
             assigned_client_id: assigned.then(|| (&*client).into()),
             topic_alias_max: self.settings.topic_alias_maximum,
             server_keepalive_sec: request.server_keep_alive_s,
-            user_properties: told.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            user_properties: told
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .chain(super::refresh::unsubscribed(&forbidden))
+                .collect(),
             ..ConnectAck::default()
         };
         self.send(conn, Packet::ConnectAck(Box::new(ack)));
@@ -135,6 +145,7 @@ impl Engine {
             conn,
             protocol: request.protocol,
             principal: request.principal.clone(),
+            token: request.token.clone(),
             window: connect.receive_max.map_or(u16::MAX, Into::into).min(self.settings.max_inflight).max(1),
             max_packet: connect.max_packet_size.map_or(usize::MAX, |max| max.get() as usize),
             since: self.head,

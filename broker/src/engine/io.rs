@@ -10,6 +10,8 @@ use tidings_shared::identity::UserId;
 use tidings_shared::message_id::MessageId;
 use tidings_shared::topic::access::Principal;
 
+use super::refresh::{Fresh, NotRefreshed, RefreshBy};
+use super::revocations::{Change, TokenFacts};
 use crate::log::{Appended, Key, LogError, Message, MessageProperties, Offset, RecordKey, Stored};
 
 /// One network connection, for its whole life; never used again.
@@ -37,6 +39,8 @@ pub struct ConnectRequest {
     pub protocol: Protocol,
     /// Who it is.
     pub principal: Principal,
+    /// What revocations look at; `None` for handlers, and for tokens that have neither `jti` nor `iat`.
+    pub token: Option<Box<TokenFacts>>,
     /// What it asks for.
     pub connect: Box<Connect>,
     /// The keep-alive that the gate enforces when it is another than the client asked for (told in CONNACK).
@@ -154,6 +158,25 @@ pub enum Input {
         /// Told to an MQTT 5 client.
         reason: DisconnectReasonCode,
     },
+    /// A client has brought a fresh token, or something that the gate did not take for one; answered by
+    /// [`Output::Refreshed`].
+    Refresh {
+        /// Chosen by the caller.
+        request: u64,
+        /// Which.
+        conn: ConnId,
+        /// How.
+        by: RefreshBy,
+        /// What the token says, or why it was refused.
+        fresh: Result<Fresh, NotRefreshed>,
+    },
+    /// Tokens are revoked, or a revocation is taken back; answered by [`Output::RevocationStored`].
+    Revoke {
+        /// Chosen by the caller.
+        request: u64,
+        /// What.
+        change: Change,
+    },
     /// Answers [`Output::Append`].
     Appended {
         /// Of which.
@@ -245,6 +268,30 @@ pub enum Output {
         conn: ConnId,
         /// Why; `NormalDisconnection` after the client's own DISCONNECT.
         reason: DisconnectReasonCode,
+    },
+    /// As `Close`, because the token was revoked: the client has been told (MQTT 5).
+    CloseRevoked {
+        /// Which.
+        conn: ConnId,
+    },
+    /// Answers [`Input::Refresh`].
+    Refreshed {
+        /// Which.
+        request: u64,
+        /// Whether the connection goes on with the fresh token. Who published it has been told.
+        result: Result<(), NotRefreshed>,
+    },
+    /// The list of revocations has changed; for the doors that check tokens by themselves.
+    Revocation {
+        /// How.
+        change: Change,
+    },
+    /// Answers [`Input::Revoke`].
+    RevocationStored {
+        /// Which.
+        request: u64,
+        /// How many connections were closed; or why it will be forgotten at a restart (it is in force all the same).
+        result: Result<usize, LogError>,
     },
     /// Append to the log. Answers may come in any order; the engine handles them in the order of the tickets.
     Append {

@@ -21,14 +21,17 @@ mod group_health;
 mod hash;
 mod inbound;
 mod inflight;
+mod inspect;
 mod io;
 mod packet;
 mod presence;
 mod publish;
 mod records;
 mod recovery;
+mod refresh;
 mod restore;
 mod retained;
+mod revocations;
 mod session;
 mod sessions;
 mod settings;
@@ -46,11 +49,14 @@ mod tests;
 use rmqtt_codec::v5::{DisconnectReasonCode, Packet};
 use tidings_shared::cursor::Cursor;
 
+pub use inspect::{ConnectionInfo, SessionInfo, SubscriptionInfo, Whose};
 pub use io::{
     ClientPresence, ConnId, ConnectRequest, Input, Output, Presence, Protocol, PublishError, PublishRequest, Published,
     ReadBatch, ReadPlan, Ticket,
 };
+pub use refresh::{Fresh, METHOD, NotRefreshed, RefreshBy, UNSUBSCRIBED};
 pub use restore::read;
+pub use revocations::{Change, Revocation, RevocationList, Target, TokenFacts};
 pub use settings::{Settings, Stats};
 
 use crate::log::Offset;
@@ -86,6 +92,7 @@ pub struct Engine {
     index: Index,
     groups: Groups,
     retained: Retained,
+    revocations: RevocationList,
     world: World,
     wake: Wake,
     seen: Seen,
@@ -130,6 +137,7 @@ impl Engine {
             index: Index::new(seeded),
             groups: Groups::new(seeded),
             retained: Retained::default(),
+            revocations: RevocationList::default(),
             wake: Wake::new(seeded),
             seen: Seen::new(seeded),
             timers: Timers::default(),
@@ -166,6 +174,8 @@ impl Engine {
                 }
             }
             Input::Kick { conn, reason } => self.close(conn, reason),
+            Input::Refresh { request, conn, by, fresh } => self.refresh(request, conn, by, fresh),
+            Input::Revoke { request, change } => self.revoke(request, change),
             Input::Appended { ticket, result } => self.appended(ticket, result),
             Input::Put { ticket, result } => self.put_done(ticket, &result),
             Input::Read { ticket, result } => self.read_done(ticket, result),
@@ -185,6 +195,12 @@ impl Engine {
             self.out.push(Output::Stopped);
         }
         out.append(&mut self.out);
+    }
+
+    /// Whether this connection is there (it has its CONNACK and was not closed).
+    #[must_use]
+    pub fn is_connected(&self, conn: ConnId) -> bool {
+        self.conns.contains_key(&conn)
     }
 
     /// What has been counted, and what is held now.

@@ -129,7 +129,11 @@ impl Engine {
     }
 
     /// The topic of a PUBLISH, through its alias (MQTT 5, section 3.3.2.3.4).
-    fn resolve_alias(&mut self, id: SessionId, packet: Publish) -> Result<(Arc<str>, Publish), DisconnectReasonCode> {
+    pub(crate) fn resolve_alias(
+        &mut self,
+        id: SessionId,
+        packet: Publish,
+    ) -> Result<(Arc<str>, Publish), DisconnectReasonCode> {
         let found = packet.properties.as_ref();
         if found.is_some_and(|p| !p.subscription_ids.is_empty()) {
             return Err(DisconnectReasonCode::ProtocolError);
@@ -162,7 +166,7 @@ impl Engine {
     }
 
     /// Whether this publish is one more than the client may have unacknowledged. MQTT 3.1.1 knows no such limit.
-    fn window_exceeded(&self, id: SessionId, conn: ConnId, pid: u16) -> bool {
+    pub(crate) fn window_exceeded(&self, id: SessionId, conn: ConnId, pid: u16) -> bool {
         let Some(session) = self.sessions.get(id) else { return false };
         let Some(online) = &session.online else { return false };
         if online.protocol == Protocol::V3 {

@@ -35,6 +35,11 @@ pub(crate) enum AfterPut {
         conn: ConnId,
         packets: Vec<Packet>,
     },
+    /// Who asked for a revocation waits.
+    Revocation {
+        request: u64,
+        closed: usize,
+    },
     /// Cursors that had moved; should they not be stored, they are written again.
     Flush {
         sessions: Vec<SessionId>,
@@ -59,7 +64,7 @@ fn session_name(owner: &Owner, client: &str) -> Bytes {
     postcard::to_stdvec(&(owner, client)).map(Bytes::from).unwrap_or_default()
 }
 
-fn encode(record: &impl Serialize) -> Option<Bytes> {
+pub(crate) fn encode(record: &impl Serialize) -> Option<Bytes> {
     postcard::to_stdvec(record).ok().map(Bytes::from)
 }
 
@@ -83,7 +88,7 @@ impl Engine {
             client: session.client.to_string(),
             expiry_s: session.expiry_s,
             subscriptions: session.subscriptions.iter().map(subscription).collect(),
-            will: session.will.as_deref().cloned(),
+            will: session.will.as_deref().filter(|will| !will.withheld).cloned(),
         };
         (RecordKey::new(RecordKind::Session, session_name(&session.owner, &session.client)), encode(&record))
     }
@@ -102,7 +107,7 @@ impl Engine {
     }
 
     /// Writes records and does `after` when they are durable.
-    fn put(&mut self, records: Vec<Record>, after: AfterPut) {
+    pub(crate) fn put(&mut self, records: Vec<Record>, after: AfterPut) {
         let ticket = self.new_ticket();
         self.puts.insert(ticket, after);
         self.out.push(Output::Put { ticket: Some(ticket), records, durable: true });
@@ -233,6 +238,7 @@ impl Engine {
             Some(AfterPut::Unsubscribe { conn, ack }) => self.send(conn, Packet::UnsubscribeAck(ack)),
             Some(AfterPut::Receive { session, pid, message }) => self.receive_stored(session, pid, message, stored),
             Some(AfterPut::Send { conn, packets }) => self.deferred_stored(conn, packets, stored),
+            Some(AfterPut::Revocation { request, closed }) => self.revocation_stored(request, closed, result),
         }
     }
 

@@ -66,6 +66,7 @@ impl Engine {
                 None => engine.unreadable += 1,
             }
         }
+        engine.restore_revocations(log);
         engine.restore_sessions(log, clean);
         for (key, value) in log.records(RecordKind::WakeMark) {
             let user = std::str::from_utf8(&key.id).ok().and_then(|user| UserId::new(user).ok());

@@ -14,6 +14,7 @@ use super::inbound::Inbound;
 use super::inflight::Outbound;
 use super::io::{ConnId, Protocol};
 use super::recovery::Recovery;
+use super::revocations::TokenFacts;
 use super::subscriptions::Options;
 use super::will::Will;
 use crate::log::Offset;
@@ -122,6 +123,8 @@ pub(crate) struct Online {
     pub(crate) conn: ConnId,
     pub(crate) protocol: Protocol,
     pub(crate) principal: Principal,
+    /// What revocations look at.
+    pub(crate) token: Option<Box<TokenFacts>>,
     /// Messages with QoS > 0 that may be unacknowledged at once.
     pub(crate) window: u16,
     /// The largest packet that the client takes.

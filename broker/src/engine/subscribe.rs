@@ -221,7 +221,7 @@ impl Engine {
         }
     }
 
-    fn remove_subscription(&mut self, id: SessionId, filter: &str) -> bool {
+    pub(crate) fn remove_subscription(&mut self, id: SessionId, filter: &str) -> bool {
         let Some(session) = self.sessions.get_mut(id) else { return false };
         let found = session.subscriptions.iter().position(|subscription| &*subscription.filter == filter);
         let Some(place) = found else { return false };

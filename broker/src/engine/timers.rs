@@ -23,6 +23,8 @@ pub(crate) enum Timer {
     Member(SessionId),
     /// Try again to publish wake-up events that could not be stored.
     Events,
+    /// Forget revocations that are over.
+    Revocations,
 }
 
 /// All timers.
@@ -78,6 +80,7 @@ impl Engine {
                 Timer::PumpGroup(id) => self.pump_group(id),
                 Timer::Member(id) => self.check_member(id),
                 Timer::Events => self.retry_events(),
+                Timer::Revocations => self.drop_old_revocations(),
             }
         }
         self.run_wake();

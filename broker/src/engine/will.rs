@@ -25,6 +25,9 @@ pub(crate) struct Will {
     pub(crate) delay_s: u32,
     pub(crate) expiry_s: Option<u32>,
     pub(crate) properties: MessageProperties,
+    /// A fresh token does not allow it any more: it is dropped when it is due. Not in the record, which then has no will.
+    #[serde(skip)]
+    pub(crate) withheld: bool,
     /// When it is published, once the connection is gone.
     #[serde(skip)]
     pub(crate) due: Option<i64>,
@@ -79,6 +82,7 @@ impl Engine {
                 payload_is_utf8: will.is_utf8_payload == Some(true),
                 user_properties: super::publish::carried(&will.user_properties),
             },
+            withheld: false,
             due: None,
         })
     }
@@ -125,6 +129,9 @@ impl Engine {
         let Some(will) = session.will.take() else { return };
         if let Some(due) = will.due {
             self.timers.cancel(due, Timer::Will(id));
+        }
+        if will.withheld {
+            return;
         }
         let sender = session.owner.user().map(|user| (user.clone(), session.client.to_string()));
         let draft = Draft {

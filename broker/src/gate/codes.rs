@@ -15,11 +15,12 @@
 //! | `client_id` | 0x85 | 2 | an empty client id with clean session 0 |
 //! | `topic_name` | 0x90 | – | the will topic is no topic name |
 //! | `packet_too_large` | 0x95 | – | CONNECT is larger than `broker.limits.first_packet` |
-//! | `authentication_method` | 0x8C | 5 | extended authentication is not offered |
+//! | `authentication_method` | 0x8C | 5 | an authentication method other than `JWT` |
 //! | `user_name` | 0x86 | 4 | the user name is neither `JWT` nor `handler` |
 //! | `handler_key` | 0x86 | 4 | the handler key is wrong |
 //! | `token_…` | 0x86 | 4 | the token was refused: [`tidings_shared::auth::TokenError::code`] |
-//! | `token_keys_unavailable` | 0x88 | 3 | the issuer's keys could not be fetched; try again |
+//! | `token_revoked` | 0x87 | 5 | the token was revoked |
+//! | `token_keys_unavailable`, `token_issuer_unavailable` | 0x88 | 3 | the issuer's keys could not be fetched, or it could not be asked about the token; try again |
 //! | `server_shutting_down` | – | – | the broker is stopping |
 //! | `gone` | – | – | the client went away |
 //!
@@ -33,6 +34,12 @@
 //! | `protocol_error` | 0x82 | a packet breaks a rule |
 //! | `not_authorized` | 0x87 | a 3.1.1 client published where it may not (MQTT 5: in PUBACK and PUBREC) |
 //! | `token_expired` | 0x87 | the token's `exp` has come |
+//! | `token_revoked` | 0x87 | the token was revoked |
+//! | `token_…` | 0x87 | the fresh token of an AUTH was refused |
+//! | `token_other_user` | 0x87 | the fresh token of an AUTH is another user's |
+//! | `token_keys_unavailable`, `token_issuer_unavailable` | 0x89 | the fresh token of an AUTH could not be checked; try again |
+//! | `authentication_method` | 0x8C | AUTH with another method than CONNECT |
+//! | `administrative_action` | 0x98 | an administrator ended the connection |
 //! | `server_shutting_down` | 0x8B | the broker is stopping |
 //! | `keep_alive_timeout` | 0x8D | nothing came for 1.5 times the keep-alive |
 //! | `session_taken_over` | 0x8E | the same client connected again |
@@ -43,3 +50,6 @@
 //! | `quota_exceeded` | 0x97 | a limit of the broker |
 //! | `write_deadline` | – | the client did not take what was sent within `broker.limits.write` |
 //! | `ended_by_server` | any other | another reason of the engine |
+//!
+//! A fresh token published on `$tidings/token` and refused: PUBACK or PUBREC 0x87 with a reason string (0x83 when it could
+//! not be checked), and the connection stays; MQTT 3.1.1 is closed (`not_authorized`).

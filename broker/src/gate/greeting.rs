@@ -100,7 +100,7 @@ async fn arrive(gate: &Inner, stream: &mut impl Stream) -> Result<Arrival, Turne
         VersionFault::TooNew => unsupported(Version::V5),
     })?;
     let connect = wire::decode_connect(frame, version).map_err(|fault| told(version, fault))?;
-    let login = login::check(&connect, &gate.verifier, &gate.keys, gate.clock.now_ms()).await;
+    let login = login::check(&connect, gate).await;
     let login = login.map_err(|refused| Turned::Told(version, refused))?;
     Ok(Arrival { version, connect, login, rest: inbound })
 }
@@ -140,6 +140,7 @@ async fn admit(gate: Arc<Inner>, stream: impl Stream, guest: Guest, arrival: Arr
     }
     // The token has done its work; nothing behind the gate needs it.
     connect.password = None;
+    connect.auth_data = None;
     tracing::debug!(
         %peer,
         transport = transport.name(),
@@ -148,7 +149,8 @@ async fn admit(gate: Arc<Inner>, stream: impl Stream, guest: Guest, arrival: Arr
         client = &*connect.client_id,
         "logged in"
     );
-    let setup = Setup { version, transport, peer, principal: login.principal, connect, assigned, rest };
+    let setup =
+        Setup { version, transport, peer, principal: login.principal, token: login.token, connect, assigned, rest };
     match Connection::open(gate.clone(), stream, setup, login.ends_at_ms).await {
         Ok(connection) => drop(gate.tasks.spawn(connection.run())),
         Err(stream) => {

@@ -1,8 +1,12 @@
-//! Who is at the door: user name `JWT` with a token, or user name `handler` with a shared key. Nobody else.
+//! Who is at the door: user name `JWT` with a token (or, in MQTT 5, authentication method `JWT`), or user name `handler`
+//! with a shared key. Nobody else.
 
 use rmqtt_codec::v5::{Connect, ConnectAckReason};
-use tidings_shared::auth::{ServiceKeys, TokenError, Verifier};
+use tidings_shared::auth::{Claims, TokenError};
 use tidings_shared::topic::access::Principal;
+
+use super::Inner;
+use crate::engine::{METHOD, TokenFacts};
 
 /// The user name of a device, whose password is its token.
 pub const TOKEN_USER: &str = "JWT";
@@ -13,6 +17,8 @@ pub const HANDLER_USER: &str = "handler";
 #[derive(Debug)]
 pub(super) struct Login {
     pub(super) principal: Principal,
+    /// What revocations look at; `None` for handlers.
+    pub(super) token: Option<Box<TokenFacts>>,
     /// When the connection has to end: at the token's `exp`, or at the end of the leeway when only that made it good.
     /// `None` for handlers, and for tokens without `exp` where those are allowed.
     pub(super) ends_at_ms: Option<i64>,
@@ -35,30 +41,43 @@ impl Refused {
     }
 }
 
-/// Checks user name and password of a CONNECT.
-pub(super) async fn check(
-    connect: &Connect,
-    verifier: &Verifier,
-    keys: &ServiceKeys,
-    now_ms: i64,
-) -> Result<Login, Refused> {
+/// Checks a token, as the password of CONNECT, as Authentication Data, or as a fresh one.
+pub(super) async fn verify(gate: &Inner, token: &[u8]) -> Result<Claims, TokenError> {
+    let token = std::str::from_utf8(token).map_err(|_| TokenError::Malformed)?.trim_ascii();
+    let claims = gate.verifier.verify(token).await?;
+    gate.engine.revocations().admit(&claims)?;
+    Ok(claims)
+}
+
+async fn device(gate: &Inner, token: &[u8]) -> Result<Login, Refused> {
+    let claims = verify(gate, token).await.map_err(|error| token_refused(&error))?;
+    Ok(Login { principal: claims.principal(), token: TokenFacts::of(&claims), ends_at_ms: claims.ends_at_ms })
+}
+
+/// Checks who a CONNECT says that it is.
+pub(super) async fn check(connect: &Connect, gate: &Inner) -> Result<Login, Refused> {
     let bad = |code, why: &str| Refused::new(ConnectAckReason::BadUserNameOrPassword, code, why);
-    if connect.auth_method.is_some() {
-        let why = "extended authentication is not offered here; log in with user name and password";
-        return Err(Refused::new(ConnectAckReason::BadAuthenticationMethod, "authentication_method", why));
+    let password = connect.password.as_deref();
+    match connect.auth_method.as_deref() {
+        None => {}
+        Some(METHOD) => {
+            // The token is the Authentication Data; or, for clients that can only announce the method, the password.
+            let as_password = password.filter(|_| connect.username.as_deref() == Some(TOKEN_USER));
+            return match connect.auth_data.as_deref().or(as_password) {
+                Some(token) => device(gate, token).await,
+                None => Err(bad("token_malformed", "the authentication data of method JWT is the token")),
+            };
+        }
+        Some(_) => {
+            let why = "the authentication method is JWT (data: the token), or none";
+            return Err(Refused::new(ConnectAckReason::BadAuthenticationMethod, "authentication_method", why));
+        }
     }
-    let password = connect.password.as_ref().map(|password| std::str::from_utf8(password));
     match (connect.username.as_deref(), password) {
-        (Some(TOKEN_USER), Some(Ok(token))) => match verifier.verify(token).await {
-            Ok(claims) => {
-                let ends = |at: i64| if at > now_ms { at } else { at.saturating_add(verifier.leeway_ms()) };
-                Ok(Login { principal: claims.principal(), ends_at_ms: claims.expires_at_ms.map(ends) })
-            }
-            Err(error) => Err(token_refused(&error)),
-        },
-        (Some(TOKEN_USER), _) => Err(bad("token_malformed", "the password of user JWT is its token")),
-        (Some(HANDLER_USER), Some(Ok(key))) if keys.accepts(key) => {
-            Ok(Login { principal: Principal::Handler, ends_at_ms: None })
+        (Some(TOKEN_USER), Some(token)) => device(gate, token).await,
+        (Some(TOKEN_USER), None) => Err(bad("token_malformed", "the password of user JWT is its token")),
+        (Some(HANDLER_USER), Some(key)) if std::str::from_utf8(key).is_ok_and(|key| gate.keys.accepts(key)) => {
+            Ok(Login { principal: Principal::Handler, token: None, ends_at_ms: None })
         }
         (Some(HANDLER_USER), _) => Err(bad("handler_key", "this is not a handler key")),
         (Some(_), _) => Err(bad("user_name", "the user name is JWT (password: a token) or handler (password: a key)")),
@@ -70,7 +89,8 @@ pub(super) async fn check(
 
 fn token_refused(error: &TokenError) -> Refused {
     let reason = match error {
-        TokenError::KeysUnavailable => ConnectAckReason::ServerUnavailable,
+        error if error.is_outage() => ConnectAckReason::ServerUnavailable,
+        TokenError::Revoked => ConnectAckReason::NotAuthorized,
         _ => ConnectAckReason::BadUserNameOrPassword,
     };
     Refused::new(reason, error.code(), error.to_string())

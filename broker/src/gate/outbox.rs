@@ -10,6 +10,21 @@ use std::task::{Context, Poll};
 use futures_util::task::AtomicWaker;
 use rmqtt_codec::v5::{DisconnectReasonCode, Packet, QoS};
 
+/// Why the engine ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// For this reason.
+    Reason(DisconnectReasonCode),
+    /// Its token was revoked (0x87).
+    Revoked,
+}
+
+impl From<DisconnectReasonCode> for Closing {
+    fn from(reason: DisconnectReasonCode) -> Self {
+        Self::Reason(reason)
+    }
+}
+
 /// The queue from the engine to one connection.
 #[derive(Debug)]
 pub struct Outbox {
@@ -23,7 +38,7 @@ struct Queue {
     packets: VecDeque<Packet>,
     bytes: usize,
     /// The engine ends the connection after these packets.
-    close: Option<DisconnectReasonCode>,
+    close: Option<Closing>,
     /// The connection has ended: nothing is kept any more.
     gone: bool,
 }
@@ -34,7 +49,7 @@ pub struct Taken {
     /// To be sent, in this order.
     pub packets: VecDeque<Packet>,
     /// To be done after they are sent.
-    pub close: Option<DisconnectReasonCode>,
+    pub close: Option<Closing>,
 }
 
 impl Outbox {
@@ -73,8 +88,8 @@ impl Outbox {
     }
 
     /// Ends the connection after what was sent before. Later packets are ignored.
-    pub fn close(&self, reason: DisconnectReasonCode) {
-        self.lock().close.get_or_insert(reason);
+    pub fn close(&self, why: impl Into<Closing>) {
+        self.lock().close.get_or_insert(why.into());
         self.reader.wake();
     }
 
@@ -146,7 +161,7 @@ mod tests {
         assert!(outbox.send(Packet::PingResponse));
         let taken = poll_fn(|cx| outbox.poll_take(cx)).await;
         assert_eq!(taken.packets.len(), 3);
-        assert_eq!(taken.close, Some(DisconnectReasonCode::SessionTakenOver));
+        assert_eq!(taken.close, Some(Closing::Reason(DisconnectReasonCode::SessionTakenOver)));
         assert_eq!(outbox.waiting_bytes(), 0);
     }
 

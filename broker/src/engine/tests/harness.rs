@@ -16,8 +16,8 @@ use tidings_shared::identity::UserId;
 use tidings_shared::topic::access::{Acl, Principal};
 
 use crate::engine::{
-    ConnId, ConnectRequest, Engine, Input, Output, Presence, Protocol, PublishError, PublishRequest, Published,
-    Settings, read,
+    ConnId, ConnectRequest, Engine, Input, NotRefreshed, Output, Presence, Protocol, PublishError, PublishRequest,
+    Published, Settings, TokenFacts, read,
 };
 use crate::log::{Limits, LogError, MemoryLog, MessageLog, MessageProperties};
 
@@ -41,13 +41,14 @@ pub(super) fn device_with(id: &str, publish: &[&str], subscribe: &[&str]) -> Pri
 pub(super) struct Login {
     pub(super) protocol: Protocol,
     pub(super) principal: Principal,
+    pub(super) token: Option<TokenFacts>,
     pub(super) connect: Connect,
 }
 
 impl Login {
     pub(super) fn new(principal: Principal, client: &str) -> Self {
         let connect = Connect { client_id: client.into(), clean_start: true, ..Connect::default() };
-        Self { protocol: Protocol::V5, principal, connect }
+        Self { protocol: Protocol::V5, principal, token: None, connect }
     }
 
     pub(super) fn handler(client: &str) -> Self {
@@ -58,6 +59,12 @@ impl Login {
     pub(super) fn persistent(mut self) -> Self {
         self.connect.clean_start = false;
         self.connect.session_expiry_interval_secs = 3600;
+        self
+    }
+
+    /// With a token of this `jti` and `iat` (ms).
+    pub(super) fn token(mut self, id: Option<&str>, issued_at_ms: Option<i64>) -> Self {
+        self.token = Some(TokenFacts { id: id.map(Into::into), issued_at_ms });
         self
     }
 
@@ -100,6 +107,9 @@ pub(super) struct Bench {
     pub(super) published: HashMap<u64, Result<Published, PublishError>>,
     pub(super) notified: Vec<String>,
     presence: Presence,
+    pub(super) revoked: Vec<ConnId>,
+    pub(super) refreshed: HashMap<u64, Result<(), NotRefreshed>>,
+    pub(super) revocations: HashMap<u64, Result<usize, LogError>>,
     /// Requests to the log wait for [`Bench::release`].
     pub(super) hold: bool,
     held: VecDeque<Output>,
@@ -134,6 +144,9 @@ impl Bench {
             published: HashMap::new(),
             notified: Vec::new(),
             presence: Presence::default(),
+            revoked: Vec::new(),
+            refreshed: HashMap::new(),
+            revocations: HashMap::new(),
             hold: false,
             held: VecDeque::new(),
             disk_full: false,
@@ -172,6 +185,14 @@ impl Bench {
             }
             Output::Published { request, result } => {
                 self.published.insert(request, result);
+            }
+            Output::CloseRevoked { conn } => self.revoked.push(conn),
+            Output::Revocation { .. } => {}
+            Output::Refreshed { request, result } => {
+                self.refreshed.insert(request, result);
+            }
+            Output::RevocationStored { request, result } => {
+                self.revocations.insert(request, result);
             }
             Output::Notify { user, .. } => self.notified.push(user.to_string()),
             Output::Presence { presence, .. } => self.presence = presence,
@@ -255,6 +276,7 @@ impl Bench {
         let request = ConnectRequest {
             protocol: login.protocol,
             principal: login.principal.clone(),
+            token: login.token.clone().map(Box::new),
             connect: Box::new(login.connect.clone()),
             server_keep_alive_s: None,
         };

@@ -2,6 +2,7 @@
 
 use rmqtt_codec::v5::{Disconnect, DisconnectReasonCode};
 
+use crate::gate::outbox::Closing;
 use crate::gate::wire::Fault;
 
 /// Why a connection ends.
@@ -11,6 +12,10 @@ pub(super) enum End {
     Gone,
     /// The engine said so, and has told the client.
     Engine(DisconnectReasonCode),
+    /// The token was revoked; the engine has told the client.
+    Revoked,
+    /// A fresh token was refused, and the client must be let go.
+    Refused(Box<Refused>),
     /// The client broke the protocol.
     Fault(Fault),
     /// Nothing came for one and a half times the keep-alive.
@@ -23,7 +28,28 @@ pub(super) enum End {
     Stopped,
 }
 
+/// Why re-authentication failed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    reason: DisconnectReasonCode,
+    code: &'static str,
+    why: String,
+}
+
+impl From<Closing> for End {
+    fn from(why: Closing) -> Self {
+        match why {
+            Closing::Reason(reason) => Self::Engine(reason),
+            Closing::Revoked => Self::Revoked,
+        }
+    }
+}
+
 impl End {
+    pub(super) fn refused(reason: DisconnectReasonCode, code: &'static str, why: &str) -> Self {
+        Self::Refused(Box::new(Refused { reason, code, why: why.to_owned() }))
+    }
+
     /// The documented code for logs and metrics.
     pub(super) fn code(&self) -> &'static str {
         match self {
@@ -36,7 +62,10 @@ impl End {
             Self::Engine(DisconnectReasonCode::ProtocolError) => "protocol_error",
             Self::Engine(DisconnectReasonCode::ReceiveMaximumExceeded) => "receive_maximum_exceeded",
             Self::Engine(DisconnectReasonCode::QuotaExceeded) => "quota_exceeded",
+            Self::Engine(DisconnectReasonCode::AdministrativeAction) => "administrative_action",
             Self::Engine(_) => "ended_by_server",
+            Self::Revoked => "token_revoked",
+            Self::Refused(refused) => refused.code,
             Self::Fault(fault) => fault.name(),
             Self::KeepAlive => "keep_alive_timeout",
             Self::Expired => "token_expired",
@@ -48,7 +77,8 @@ impl End {
     /// What an MQTT 5 client is told.
     pub(super) fn disconnect(&self) -> Option<Disconnect> {
         let (reason, why) = match self {
-            Self::Gone | Self::Stuck | Self::Engine(_) => return None,
+            Self::Gone | Self::Stuck | Self::Engine(_) | Self::Revoked => return None,
+            Self::Refused(refused) => (refused.reason, refused.why.as_str()),
             Self::Fault(fault) => (fault.disconnect_reason(), fault.what),
             Self::KeepAlive => {
                 (DisconnectReasonCode::KeepAliveTimeout, "nothing came for one and a half times the keep alive")

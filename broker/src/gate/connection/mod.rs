@@ -5,6 +5,7 @@
 mod clocks;
 mod end;
 mod output;
+mod refresh;
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -15,7 +16,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rmqtt_codec::v5::{Connect, DisconnectReasonCode, Packet};
+use rmqtt_codec::v5::{Connect, Packet};
 use tidings_shared::topic::access::Principal;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -24,10 +25,10 @@ use self::end::End;
 use super::Inner;
 use super::aliases::Aliases;
 use super::metrics::{By, Transport};
-use super::outbox::Outbox;
+use super::outbox::{Closing, Outbox};
 use super::stream::{Stream, farewell, poll_receive};
-use super::wire::{self, Dialect, Fault, Version};
-use crate::engine::{ConnId, ConnectRequest, Protocol};
+use super::wire::{self, Dialect, Version};
+use crate::engine::{ConnId, ConnectRequest, Protocol, TokenFacts};
 
 /// What the greeting knows about a connection.
 pub(super) struct Setup {
@@ -35,6 +36,7 @@ pub(super) struct Setup {
     pub(super) transport: Transport,
     pub(super) peer: SocketAddr,
     pub(super) principal: Principal,
+    pub(super) token: Option<Box<TokenFacts>>,
     pub(super) connect: Box<Connect>,
     /// The client id that we made because the client had none.
     pub(super) assigned: Option<String>,
@@ -55,7 +57,7 @@ pub(super) struct Connection<S> {
     /// Packets that are not encoded yet.
     pending: VecDeque<Packet>,
     /// The engine ends the connection after `pending`.
-    close: Option<DisconnectReasonCode>,
+    close: Option<Closing>,
     /// Something was written that is not flushed yet.
     writing: bool,
     /// CONNACK is on its way. Before it nothing may be sent (MQTT-3.2.0-1), so nothing is read either.
@@ -71,10 +73,17 @@ pub(super) struct Connection<S> {
     /// One and a half times the keep-alive; `None` for none.
     patience: Option<Duration>,
     ends_at_ms: Option<i64>,
+    /// CONNECT had an authentication method, so AUTH may follow.
+    by_method: bool,
+    /// The alias that stands for the topic of fresh tokens; 0: none.
+    token_alias: u16,
     last_packet: Instant,
     stuck_since: Option<Instant>,
     timer: Pin<Box<Sleep>>,
 }
+
+/// Something that a connection waits for seldom.
+type Waits<'a> = Pin<Box<dyn Future<Output = Result<(), End>> + Send + 'a>>;
 
 /// What the connection's task is woken for.
 enum Event {
@@ -93,18 +102,20 @@ impl<S: Stream> Connection<S> {
         setup: Setup,
         ends_at_ms: Option<i64>,
     ) -> Result<Box<Self>, S> {
-        let Setup { version, transport, peer, principal, connect, assigned, rest } = setup;
+        let Setup { version, transport, peer, principal, token, connect, assigned, rest } = setup;
         let dialect = Dialect {
             version,
             maximum_packet: connect.max_packet_size.map_or(0, std::num::NonZeroU32::get),
             problem_information: connect.request_problem_info,
         };
+        let by_method = connect.auth_method.is_some();
         let aliases = Aliases::new(connect.topic_alias_max);
         let ours = keep_alive_limit(gate.limits.keep_alive, connect.keep_alive, version);
         let keep_alive = Duration::from_secs(ours.unwrap_or(connect.keep_alive).into());
         let request = ConnectRequest {
             protocol: if version == Version::V5 { Protocol::V5 } else { Protocol::V3 },
             principal,
+            token,
             connect,
             server_keep_alive_s: ours,
         };
@@ -132,6 +143,8 @@ impl<S: Stream> Connection<S> {
             aliases,
             patience: (!keep_alive.is_zero()).then(|| keep_alive * 3 / 2),
             ends_at_ms,
+            by_method,
+            token_alias: 0,
             last_packet: now,
             stuck_since: None,
             timer: Box::pin(sleep_until(now)),
@@ -195,17 +208,26 @@ impl<S: Stream> Connection<S> {
                 self.pending.push_back(Packet::PingResponse);
                 continue;
             }
-            if matches!(packet, Packet::Auth(_)) {
-                return Err(End::Fault(Fault::protocol("AUTH without an authentication method in CONNECT")));
-            }
-            self.reading = !matches!(packet, Packet::Disconnect(_));
-            if let Err(packet) = self.gate.engine.try_send(self.conn, packet) {
-                // In memory of its own, because most connections wait for other things.
-                let busy = Box::pin(self.gate.engine.send(self.conn, packet));
-                busy.await.map_err(|_| End::Stopped)?;
+            if let Some(waits) = self.pass_on(packet) {
+                waits.await?;
             }
         }
         Ok(())
+    }
+
+    /// Gives a packet to whom it is for; with a future when that takes a while, in memory of its own, because most connections
+    /// wait for other things.
+    fn pass_on(&mut self, packet: Packet) -> Option<Waits<'_>> {
+        match packet {
+            Packet::Auth(auth) => Some(Box::pin(self.reauthenticate(auth))),
+            Packet::Publish(publish) if self.brings_token(&publish) => Some(Box::pin(self.token_published(publish))),
+            packet => {
+                self.reading = !matches!(packet, Packet::Disconnect(_));
+                let packet = self.gate.engine.try_send(self.conn, packet).err()?;
+                let busy = self.gate.engine.send(self.conn, packet);
+                Some(Box::pin(async move { busy.await.map_err(|_| End::Stopped) }))
+            }
+        }
     }
 
     /// Reads without waiting; whether there was anything.

@@ -9,6 +9,7 @@ use rmqtt_codec::v5::{ConnectAckReason, DisconnectReasonCode, Packet};
 
 use super::Connection;
 use super::end::End;
+use crate::engine::METHOD;
 use crate::gate::aliases::Named;
 use crate::gate::stream::{Stream, poll_send, recycle, take_buffer};
 use crate::gate::wire::{self, Encoded};
@@ -52,8 +53,8 @@ impl<S: Stream> Connection<S> {
                 recycle(std::mem::take(&mut self.outbound));
             }
             if self.pending.is_empty() {
-                if let Some(reason) = self.close {
-                    return Poll::Ready(End::Engine(reason));
+                if let Some(why) = self.close {
+                    return Poll::Ready(why.into());
                 }
                 match self.outbox.poll_take(cx) {
                     Poll::Ready(taken) => {
@@ -78,7 +79,7 @@ impl<S: Stream> Connection<S> {
             let Some(packet) = self.pending.pop_front() else { break };
             if self.encode(packet, &mut out) == Encoded::Close {
                 self.pending.clear();
-                self.close.get_or_insert(DisconnectReasonCode::NotAuthorized);
+                self.close.get_or_insert(DisconnectReasonCode::NotAuthorized.into());
                 break;
             }
         }
@@ -91,6 +92,7 @@ impl<S: Stream> Connection<S> {
             Packet::ConnectAck(ack) => {
                 self.answered = true;
                 if ack.reason_code == ConnectAckReason::Success {
+                    ack.auth_method = self.by_method.then(|| METHOD.into());
                     ack.assigned_client_id = self.assigned.take().map(|id| String::from(id).into());
                 }
             }

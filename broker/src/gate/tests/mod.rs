@@ -4,4 +4,5 @@ mod after_login;
 mod before_login;
 mod harness;
 mod tls;
+mod tokens;
 mod websocket;

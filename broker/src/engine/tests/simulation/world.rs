@@ -134,6 +134,12 @@ impl World {
                     }
                 }
                 Output::Notify { .. } | Output::Presence { .. } | Output::Stopped => {}
+                Output::CloseRevoked { conn } => {
+                    if let Some(client) = self.by_conn.remove(&conn) {
+                        self.clients[client].conn = None;
+                    }
+                }
+                Output::Refreshed { .. } | Output::Revocation { .. } | Output::RevocationStored { .. } => {}
                 read @ Output::Read { .. } => self.asked_reads.push_back(read),
                 write => self.asked.push_back(write),
             }
@@ -264,6 +270,7 @@ impl World {
         let request = ConnectRequest {
             protocol: client.login.protocol,
             principal: client.login.principal.clone(),
+            token: client.login.token.clone().map(Box::new),
             connect: Box::new(client.login.connect.clone()),
             server_keep_alive_s: None,
         };
