@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::bail;
-use tidings_shared::auth::VerifierConfig;
+use tidings_shared::auth::{ServiceKeys, VerifierConfig};
 use tidings_shared::config::{Kind, Setting, Settings};
 
 use crate::{engine, gate, http, log};
@@ -213,6 +213,12 @@ pub const SETTINGS: &[Setting] = &[
         "A message that no device of its user has acknowledged for this long asks for a wake push.",
     ),
     Setting::new(
+        "broker.revocations.keep",
+        Kind::Duration,
+        "366d",
+        "How long a revocation is kept that does not say when its tokens end: at least the longest life of a token. For ever when auth.require_expiry is false.",
+    ),
+    Setting::new(
         "broker.topics.commands",
         Kind::Texts,
         "",
@@ -245,6 +251,8 @@ pub struct Config {
     pub handler_keys: Vec<String>,
     /// Keys of other services.
     pub service_keys: Vec<String>,
+    /// The admin door.
+    pub admin: http::admin::Admin,
 }
 
 /// The broker's certificate.
@@ -313,6 +321,7 @@ impl Config {
             auth: VerifierConfig::from_settings(settings),
             handler_keys: settings.texts("keys.handler"),
             service_keys: settings.texts("keys.service"),
+            admin: admin(settings),
         })
     }
 }
@@ -348,6 +357,15 @@ fn door(settings: &Settings, packet: usize) -> http::Limits {
         heartbeat: settings.duration("broker.http.heartbeat"),
         write_deadline: settings.duration("broker.limits.write"),
         ..http::Limits::default()
+    }
+}
+
+fn admin(settings: &Settings) -> http::admin::Admin {
+    // A token that never expires may come at any time.
+    let expire = settings.flag("auth.require_expiry");
+    http::admin::Admin {
+        keys: ServiceKeys::new(settings.texts("keys.admin")),
+        keep_ms: expire.then(|| settings.duration_ms("broker.revocations.keep")),
     }
 }
 

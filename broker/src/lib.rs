@@ -5,6 +5,7 @@
 
 pub mod core;
 pub mod engine;
+pub mod explain;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;

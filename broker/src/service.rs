@@ -97,6 +97,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
         clock,
         metrics: metrics.http.clone(),
         shutdown: shutdown.clone(),
+        admin: config.admin.clone(),
     });
     let router = operations_router(health, Arc::new(registry))
         .merge(gate.websocket_routes())

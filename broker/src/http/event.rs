@@ -17,6 +17,8 @@ pub(super) const HEARTBEAT: &str = ":\n\n";
 pub(super) enum Reason {
     /// The token's time is over: come back with a new one.
     TokenExpired,
+    /// The token was revoked: another one is needed.
+    TokenRevoked,
     /// The broker stops: come back in a moment.
     Stopping,
     /// The log could not be read; the server's own log says why.
@@ -28,6 +30,7 @@ impl Reason {
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::TokenExpired => "token_expired",
+            Self::TokenRevoked => "token_revoked",
             Self::Stopping => "stopping",
             Self::Internal => "internal",
         }

@@ -5,7 +5,7 @@ use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
-use tidings_shared::auth::Claims;
+use tidings_shared::auth::{Claims, TokenError};
 use tidings_shared::cursor::Cursor;
 use tidings_shared::http::ApiError;
 use tokio::time::{Instant, timeout_at};
@@ -57,6 +57,7 @@ pub(super) async fn messages(
                 drop(place);
                 return Ok(end_of_wait(&reader, cursor));
             },
+            () = door.parts.engine.revocations().until_revoked(&claims) => return Err(TokenError::Revoked.into()),
             () = door.parts.shutdown.wait() => return Err(stopping()),
         }
     }
@@ -64,7 +65,7 @@ pub(super) async fn messages(
 
 /// The time that is left to the token.
 pub(super) fn lifetime(claims: &Claims, door: &Door) -> std::time::Duration {
-    let left = claims.expires_at_ms.map(|expires| expires.saturating_sub(door.parts.clock.now_ms()).max(0));
+    let left = claims.ends_at_ms.map(|expires| expires.saturating_sub(door.parts.clock.now_ms()).max(0));
     left.map_or(std::time::Duration::MAX, |left| std::time::Duration::from_millis(left.unsigned_abs()))
 }
 

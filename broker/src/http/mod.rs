@@ -21,6 +21,7 @@
 //! | 400 | `message_id_invalid` | `Message-Id` is not 1 to 64 visible ASCII characters |
 //! | 400 | `body_unreadable` | the body ended early |
 //! | 401 | `token_missing` | no `Authorization: Bearer …` |
+//! | 401 | `token_revoked` | the token was revoked; also while a poll waits |
 //! | 401 | `token_…` | the token was refused; the codes are those of [`tidings_shared::auth::TokenError`] |
 //! | 400 | `user_invalid` | this cannot be the id of a user |
 //! | 403 | `user_not_yours` | with a token, only its own user may be asked for |
@@ -37,6 +38,7 @@
 //! | 503 | `token_keys_unavailable` | the token issuer's keys cannot be fetched; try again |
 
 mod ack;
+pub mod admin;
 mod answer;
 mod event;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -128,6 +130,8 @@ pub struct Parts {
     pub metrics: HttpMetrics,
     /// Ends waiting polls.
     pub shutdown: Shutdown,
+    /// Who may use the admin door.
+    pub admin: admin::Admin,
 }
 
 /// What every request can reach.
@@ -151,6 +155,7 @@ pub fn router(parts: Parts) -> Router {
         .route("/v1/publish/", post(publish::without_topic))
         .route("/v1/publish/{*topic}", post(publish::publish))
         .method_not_allowed_fallback(async || method_not_allowed())
+        .merge(admin::routes(&door))
         .layer(axum::middleware::from_fn_with_state(door.clone(), count))
         .with_state(door)
 }

@@ -53,7 +53,7 @@ pub(super) async fn publish(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let principal = request::publisher(&door.parts, &headers).await?;
+    let (principal, claims) = request::publisher(&door.parts, &headers).await?;
     let Path(topic) = topic.map_err(|_| topic_invalid())?;
     let Query(asked) = query.map_err(|_| request::invalid("query", "of the form name=value&name=value"))?;
     let qos = match asked.qos.as_deref() {
@@ -66,6 +66,10 @@ pub(super) async fn publish(
     let client = request::client(asked.client, &headers)?;
     let retain = request::flag("retain", asked.retain.as_deref())?;
     let payload = payload(&door, body).await?;
+    // The body may have taken its time.
+    if let Some(claims) = &claims {
+        door.parts.engine.revocations().admit(claims)?;
+    }
     let publish = PublishRequest {
         principal,
         client,

@@ -29,16 +29,19 @@ fn token(headers: &HeaderMap) -> Result<&str, ApiError> {
 
 /// The device's claims.
 pub(super) async fn device(parts: &Parts, headers: &HeaderMap) -> Result<Claims, ApiError> {
-    Ok(parts.verifier.verify(token(headers)?).await?)
+    let claims = parts.verifier.verify(token(headers)?).await?;
+    parts.engine.revocations().admit(&claims)?;
+    Ok(claims)
 }
 
 /// A handler with its key, or a device with its token.
-pub(super) async fn publisher(parts: &Parts, headers: &HeaderMap) -> Result<Principal, ApiError> {
+pub(super) async fn publisher(parts: &Parts, headers: &HeaderMap) -> Result<(Principal, Option<Claims>), ApiError> {
     let token = token(headers)?;
     if parts.keys.accepts(token) {
-        return Ok(Principal::Handler);
+        return Ok((Principal::Handler, None));
     }
-    Ok(parts.verifier.verify(token).await?.principal())
+    let claims = device(parts, headers).await?;
+    Ok((claims.principal(), Some(claims)))
 }
 
 /// Who asks about users.
@@ -55,7 +58,7 @@ pub(super) async fn asker(parts: &Parts, headers: &HeaderMap) -> Result<Asker, A
     if parts.keys.accepts(token) || parts.service_keys.accepts(token) {
         return Ok(Asker::Service);
     }
-    Ok(Asker::Device(parts.verifier.verify(token).await?.user))
+    Ok(Asker::Device(device(parts, headers).await?.user))
 }
 
 /// What the client calls itself: `?client=`, else the header; empty when it does not say.

@@ -120,11 +120,12 @@ impl Stream {
         let streams = self.door.parts.metrics.streams.clone();
         streams.inc();
         let (door, events) = (self.door.clone(), self.events.clone());
-        let left = lifetime(&self.claims, &door);
+        let (left, claims) = (lifetime(&self.claims, &door), self.claims.clone());
         let stop = tokio::select! {
             Err(stop) = self.feed(whole) => stop,
             () = events.closed() => Stop::Lost(CLIENT_GONE),
             () = sleep(left) => Stop::Told(Reason::TokenExpired),
+            () = door.parts.engine.revocations().until_revoked(&claims) => Stop::Told(Reason::TokenRevoked),
             () = door.parts.shutdown.wait() => Stop::Told(Reason::Stopping),
         };
         let reason = match stop {

@@ -19,6 +19,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
+use super::admin::Admin;
 use super::{Limits, Parts, router};
 use crate::core;
 use crate::engine::Settings;
@@ -26,28 +27,37 @@ use crate::log::{self, MemoryLog, MessageLog};
 use crate::metrics::HttpMetrics;
 
 const SECRET: &str = "a secret of the tests";
+pub(super) const ADMIN: &str = "admin-key";
 const KEY: &str = "handler-key";
 const SERVICE_KEY: &str = "service-key";
 const EPOCH: u64 = 7;
 
 /// Longer than anything takes here, shorter than a person waits.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-struct House {
+pub(super) struct House {
     address: SocketAddr,
-    client: Client,
-    clock: Clock,
+    pub(super) client: Client,
+    pub(super) clock: Clock,
     log: Arc<dyn MessageLog>,
     metrics: HttpMetrics,
     shutdown: Shutdown,
 }
 
 impl House {
-    async fn open() -> Self {
+    pub(super) async fn open() -> Self {
         Self::with(Limits::default(), log::Limits::default()).await
     }
 
     async fn with(limits: Limits, kept: log::Limits) -> Self {
+        Self::with_admin(limits, kept, &[ADMIN]).await
+    }
+
+    pub(super) async fn without_admin() -> Self {
+        Self::with_admin(Limits::default(), log::Limits::default(), &[]).await
+    }
+
+    async fn with_admin(limits: Limits, kept: log::Limits, keys: &[&str]) -> Self {
         let clock = Clock::system();
         let log: Arc<dyn MessageLog> = Arc::new(MemoryLog::new(clock.clone(), kept, EPOCH));
         let config = VerifierConfig { secret: Some(SECRET.into()), require_expiry: true, ..VerifierConfig::default() };
@@ -63,6 +73,10 @@ impl House {
             clock: clock.clone(),
             metrics: metrics.clone(),
             shutdown: shutdown.clone(),
+            admin: Admin {
+                keys: ServiceKeys::new(keys.iter().map(ToString::to_string).collect()),
+                keep_ms: Some(86_400_000),
+            },
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -70,17 +84,20 @@ impl House {
         Self { address, client: client(None).unwrap(), clock, log, metrics, shutdown }
     }
 
-    fn token(&self, user: &str) -> String {
+    pub(super) fn token(&self, user: &str) -> String {
         self.token_until(user, self.clock.now_s() + 600)
     }
 
-    fn token_until(&self, user: &str, exp: i64) -> String {
-        use jsonwebtoken::{EncodingKey, Header, encode};
-        let claims = json!({ "sub": user, "exp": exp });
-        encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
+    pub(super) fn token_until(&self, user: &str, exp: i64) -> String {
+        self.sign(&json!({ "sub": user, "exp": exp }))
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(super) fn sign(&self, claims: &Value) -> String {
+        use jsonwebtoken::{EncodingKey, Header, encode};
+        encode(&Header::default(), claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
@@ -88,7 +105,7 @@ impl House {
         self.client.get(self.url(path)).bearer_auth(self.token(user))
     }
 
-    fn post(&self, credential: &str, path: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
+    pub(super) fn post(&self, credential: &str, path: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
         self.client.post(self.url(path)).bearer_auth(credential).body(body)
     }
 
@@ -99,7 +116,7 @@ impl House {
         json(answer).await["cursor"].as_str().unwrap().to_owned()
     }
 
-    async fn waiting(&self, count: i64) {
+    pub(super) async fn waiting(&self, count: i64) {
         let reached = async {
             while self.metrics.waiting.get() != count {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -109,11 +126,11 @@ impl House {
     }
 }
 
-async fn json(response: Response) -> Value {
+pub(super) async fn json(response: Response) -> Value {
     serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
 }
 
-async fn refused(request: RequestBuilder, status: u16, code: &str) -> Value {
+pub(super) async fn refused(request: RequestBuilder, status: u16, code: &str) -> Value {
     let answer = request.send().await.unwrap();
     assert_eq!(answer.status().as_u16(), status);
     let body = json(answer).await;
