@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tidings_broker::explain::Action;
 
 /// The backend a mobile app needs beside its database: messages, wake-ups and Wallet passes.
 #[derive(Debug, Parser)]
@@ -64,6 +65,13 @@ pub(crate) enum Command {
         #[arg(long, default_value = "30d")]
         ttl: String,
     },
+    /// Say whether a token may publish or subscribe somewhere, and which rule decides. Ends with 0 when it is allowed, with 1
+    /// when it is denied, with 2 when that cannot be told.
+    Explain(ExplainArgs),
+    /// Revoke tokens: their connections end within a second, and nobody logs in with them any more.
+    Revoke(RevokeArgs),
+    /// List the connections of a running broker, or close them.
+    Connections(ConnectionsArgs),
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -75,6 +83,85 @@ pub(crate) enum Command {
     /// Measure.
     #[command(subcommand)]
     Bench(BenchCommand),
+}
+
+/// What is to be explained.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The token; `-` reads it from standard input; `handler` means a handler with its key.
+    pub(crate) token: String,
+    /// What it wants to do.
+    action: Verb,
+    /// The topic, or the topic filter.
+    pub(crate) topic: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Do not ask a running broker; the configuration alone decides.
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// The broker's HTTP door (default: the one of the configuration).
+    #[arg(long, value_name = "URL", conflicts_with = "offline")]
+    pub(crate) url: Option<String>,
+}
+
+impl ExplainArgs {
+    /// What it wants to do, in the broker's words.
+    pub(crate) fn action(&self) -> Action {
+        match self.action {
+            Verb::Publish => Action::Publish,
+            Verb::Subscribe => Action::Subscribe,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Verb {
+    Publish,
+    Subscribe,
+}
+
+/// Which tokens are revoked.
+#[derive(Clone, Debug, Args)]
+#[group(id = "what", required = true, multiple = false, args = ["jti", "user", "undo", "list"])]
+pub(crate) struct RevokeArgs {
+    /// The token with this id (its claim jti).
+    #[arg(long)]
+    pub(crate) jti: Option<String>,
+    /// When that token ends (seconds since 1970, or a time such as 2026-11-21T23:00:00Z): it is remembered until then.
+    #[arg(long, requires = "jti")]
+    pub(crate) exp: Option<String>,
+    /// Every token of this user, also later ones.
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// Only those issued before this time: now, seconds since 1970, or a time such as 2026-11-21T23:00:00Z.
+    #[arg(long, requires = "user", value_name = "TIME")]
+    pub(crate) issued_before: Option<String>,
+    /// Take a revocation back (its id, as --list prints it).
+    #[arg(long, value_name = "ID")]
+    pub(crate) undo: Option<String>,
+    /// List the revocations in force.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// The broker's HTTP door (default: the one of the configuration).
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+}
+
+/// Whose connections.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ConnectionsArgs {
+    /// This user's (default: everybody's).
+    pub(crate) user: Option<String>,
+    /// The handlers'.
+    #[arg(long, conflicts_with = "user")]
+    pub(crate) handlers: bool,
+    /// Close them; their sessions stay.
+    #[arg(long)]
+    pub(crate) close: bool,
+    /// The broker's HTTP door (default: the one of the configuration).
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
 }
 
 /// The services.

@@ -1,6 +1,7 @@
 //! What each command does, in a few lines each.
 
 use std::io::Write;
+use std::process::ExitCode;
 
 use tidings_shared::clock::Clock;
 use tidings_shared::config::{default_file, reference_page};
@@ -10,13 +11,35 @@ use tidings_shared::telemetry;
 
 use crate::cli::{BenchCommand, Cli, Command, Common, ConfigCommand, Service, UpArgs};
 use crate::up::{self, development};
-use crate::{bench, demo, services};
+use crate::{bench, demo, operate, services};
 
 /// Carries out a command line.
 ///
 /// # Errors
 /// What went wrong, for the person at the terminal.
-pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let (common, args) = (&cli.common, &cli.up);
+    let settings = || up::settings::load(common, args, &up::settings::Defaults::default());
+    match &cli.command {
+        Some(Command::Explain(asked)) => {
+            // 1 says "denied", so everything else that can go wrong is 2.
+            let asked = async { operate::explain(&settings()?, asked).await }.await;
+            return Ok(match asked {
+                Ok(allowed) => ExitCode::from(u8::from(!allowed)),
+                Err(error) => {
+                    let _ = tidings_shared::service::fail("tidings", &format!("{error:#}"));
+                    ExitCode::from(2)
+                }
+            });
+        }
+        Some(Command::Revoke(asked)) => operate::revoke(&settings()?, asked).await?,
+        Some(Command::Connections(asked)) => operate::connections(&settings()?, asked).await?,
+        _ => carry_out(cli).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn carry_out(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         None | Some(Command::Up) => up::run(&cli.common, &cli.up).await,
         Some(Command::Run { service }) => run_one(&cli.common, &cli.up, service).await,
@@ -27,6 +50,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
             tidings_shared::service::health(&url).await?;
             say("ready\n")
         }
+        // Answered above.
+        Some(Command::Explain(_) | Command::Revoke(_) | Command::Connections(_)) => Ok(()),
         Some(Command::Bench(BenchCommand::Broker(load))) => bench::broker::run(&load).await,
     }
 }

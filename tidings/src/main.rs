@@ -4,6 +4,7 @@ mod bench;
 mod cli;
 mod commands;
 mod demo;
+mod operate;
 mod services;
 mod up;
 
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
         Err(error) => return tidings_shared::service::fail("tidings", &format!("the runtime cannot start: {error}")),
     };
     match runtime.block_on(commands::run(cli)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => tidings_shared::service::fail("tidings", &format!("{error:#}")),
     }
 }

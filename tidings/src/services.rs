@@ -30,7 +30,7 @@ pub(crate) const TABLES: [&[Setting]; 6] = [
 /// All faults, a line each.
 pub(crate) fn check(common: &Common, up: &UpArgs, settings: &Settings) -> anyhow::Result<()> {
     let mut defaults = Defaults::default();
-    for keys in ["keys.handler", "keys.service"] {
+    for keys in ["keys.handler", "keys.service", "keys.admin"] {
         if settings.texts(keys).is_empty() {
             defaults.set(keys, "made-at-the-start");
         }

@@ -17,6 +17,7 @@ mod pass_update;
 mod presence;
 mod setup;
 mod stream;
+mod token_life;
 mod tokens;
 mod wake;
 mod wallet;

@@ -12,18 +12,22 @@ use tidings_simulators::control::{Issuer, TokenRequest, parse_ttl};
 
 use super::wiring::{has_own_issuer, reach};
 
+/// The shared key of this name, if a start on this data folder has made it.
+pub(crate) fn known_key(data: &Path, name: &str) -> Option<String> {
+    let key = std::fs::read_to_string(data.join("dev").join(format!("{name}.key"))).ok()?;
+    Some(key.trim().to_owned()).filter(|key| !key.is_empty())
+}
+
 /// A shared key, made at the first start and read at the next ones (`DATA/dev/NAME.key`).
 ///
 /// # Errors
 /// When it cannot be read or written.
 pub(crate) fn shared_key(data: &Path, name: &str) -> anyhow::Result<String> {
+    if let Some(key) = known_key(data, name) {
+        return Ok(key);
+    }
     let folder = data.join("dev");
     let file = folder.join(format!("{name}.key"));
-    if let Ok(key) = std::fs::read_to_string(&file)
-        && !key.trim().is_empty()
-    {
-        return Ok(key.trim().to_owned());
-    }
     std::fs::create_dir_all(&folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
     let key = format!("dev-{name}-{:032x}", random_u128());
     write_private(&file, &format!("{key}\n"))?;
@@ -60,14 +64,26 @@ pub(crate) fn mint(settings: &Settings, user: &UserId, ttl: &str, clock: &Clock)
         !has_own_issuer(settings),
         "the configuration names an issuer of its own (auth.jwks_url, auth.jwks_file or auth.public_key_file); ask that one for a token"
     );
+    token(&issuer(settings, clock)?, user, ttl)
+}
+
+fn issuer(settings: &Settings, clock: &Clock) -> anyhow::Result<Issuer> {
     let config = tidings_simulators::Config::from_settings(settings);
     let noted = std::fs::read_to_string(issuer_file(&settings.path("data"))).ok();
     let url = noted
         .map(|url| url.trim().to_owned())
         .or_else(|| config.control_url.clone())
         .unwrap_or_else(|| format!("http://{}", reach(config.control_listen)));
-    let issuer = Issuer::load_or_create(&config.folder.join("issuer"), &url, clock.clone())?;
-    token(&issuer, user, ttl)
+    Issuer::load_or_create(&config.folder.join("issuer"), &url, clock.clone())
+}
+
+/// The development issuer, if a start on this data folder has made one.
+///
+/// # Errors
+/// When its key cannot be used.
+pub(crate) fn known_issuer(settings: &Settings, clock: &Clock) -> anyhow::Result<Option<Issuer>> {
+    let folder = tidings_simulators::Config::from_settings(settings).folder.join("issuer");
+    if folder.exists() { issuer(settings, clock).map(Some) } else { Ok(None) }
 }
 
 /// A token of this issuer.

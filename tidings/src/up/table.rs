@@ -41,6 +41,7 @@ pub(super) fn table(up: &Up) -> anyhow::Result<String> {
         ("data folder", data.display().to_string()),
         ("handler key", key(settings, "keys.handler")),
         ("service key", key(settings, "keys.service")),
+        ("admin key", key(settings, "keys.admin")),
     ];
     let own_issuer =
         has_own_issuer(settings) && settings.optional_text("auth.jwks_url").as_ref() != Some(&credentials.jwks_url);

@@ -31,6 +31,9 @@ pub(super) fn before_simulators(settings: &Settings, defaults: &mut Defaults, cl
     if settings.texts("keys.service").is_empty() {
         defaults.set("keys.service", development::shared_key(&data, "service")?);
     }
+    if settings.texts("keys.admin").is_empty() {
+        defaults.set("keys.admin", development::shared_key(&data, "admin")?);
+    }
     let authority_folder = data.join("ca");
     let authority = DevAuthority::load_or_create(&authority_folder)?;
     if settings.optional_path("broker.tls.cert").is_none() {
