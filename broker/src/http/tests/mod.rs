@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use super::{Limits, Parts, router};
 use crate::core;
 use crate::engine::Settings;
+use crate::gate::{Rates, Throttles};
 use crate::log::{self, MemoryLog, MessageLog};
 use crate::metrics::HttpMetrics;
 
@@ -62,6 +63,7 @@ impl House {
             limits,
             clock: clock.clone(),
             metrics: metrics.clone(),
+            throttles: Throttles::new(Rates::OFF, Default::default()),
             shutdown: shutdown.clone(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
