@@ -25,6 +25,7 @@ mod io;
 mod packet;
 mod presence;
 mod publish;
+mod reasons;
 mod records;
 mod recovery;
 mod restore;

@@ -127,8 +127,10 @@ impl Engine {
             self.timers.cancel(due, Timer::Will(id));
         }
         let sender = session.owner.user().map(|user| (user.clone(), session.client.to_string()));
+        let publisher = if sender.is_none() { super::hash::name(&session.client) } else { 0 };
         let draft = Draft {
             sender,
+            publisher,
             topic: will.topic,
             payload: will.payload,
             qos: will.qos,
