@@ -123,22 +123,25 @@ enum Verb {
 
 /// Which tokens are revoked.
 #[derive(Clone, Debug, Args)]
-#[group(id = "what", required = true, multiple = false, args = ["jti", "user", "undo", "list"])]
 pub(crate) struct RevokeArgs {
     /// The token with this id (its claim jti).
-    #[arg(long)]
+    #[arg(
+        long,
+        required_unless_present_any = ["user", "undo", "list"],
+        conflicts_with_all = ["user", "undo", "list"]
+    )]
     pub(crate) jti: Option<String>,
     /// When that token ends (seconds since 1970, or a time such as 2026-11-21T23:00:00Z): it is remembered until then.
     #[arg(long, requires = "jti")]
     pub(crate) exp: Option<String>,
     /// Every token of this user, also later ones.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["undo", "list"])]
     pub(crate) user: Option<String>,
     /// Only those issued before this time: now, seconds since 1970, or a time such as 2026-11-21T23:00:00Z.
     #[arg(long, requires = "user", value_name = "TIME")]
     pub(crate) issued_before: Option<String>,
     /// Take a revocation back (its id, as --list prints it).
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", conflicts_with = "list")]
     pub(crate) undo: Option<String>,
     /// List the revocations in force.
     #[arg(long)]
@@ -260,4 +263,34 @@ pub(crate) struct BrokerBench {
     /// subscriptions: how many in all.
     #[arg(long, default_value_t = 50_000)]
     pub(crate) subscriptions: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revocation_names_one_thing_and_what_belongs_to_it() {
+        let reads = |arguments: &[&str]| Cli::try_parse_from([&["tidings", "revoke"], arguments].concat()).is_ok();
+        for good in [
+            &["--jti", "a"][..],
+            &["--jti", "a", "--exp", "5"],
+            &["--user", "42"],
+            &["--user", "42", "--issued-before", "now", "--url", "http://b"],
+            &["--undo", "jti:a"],
+            &["--list", "--url", "http://b"],
+        ] {
+            assert!(reads(good), "{good:?}");
+        }
+        for bad in [
+            &[][..],
+            &["--jti", "a", "--user", "b"],
+            &["--user", "42", "--exp", "5"],
+            &["--jti", "a", "--issued-before", "now"],
+            &["--list", "--undo", "x"],
+            &["--url", "http://b"],
+        ] {
+            assert!(!reads(bad), "{bad:?}");
+        }
+    }
 }
