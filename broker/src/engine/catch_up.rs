@@ -165,7 +165,11 @@ impl Engine {
     fn send_retained(&mut self, id: SessionId) -> bool {
         for _ in 0..RETAINED_AT_ONCE {
             let Some(session) = self.sessions.get_mut(id) else { return false };
-            let Some(scan) = session.retained.first() else { return true };
+            let Some(scan) = session.retained.first() else {
+                // An emptied list keeps its memory; an idle session should not.
+                session.retained = Vec::new();
+                return true;
+            };
             let filter = scan.filter.clone();
             let subscription = session.subscription(&filter);
             let Some((options, sub_id)) = subscription.map(|sub| (sub.options, sub.id)) else {

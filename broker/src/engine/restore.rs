@@ -143,6 +143,7 @@ impl Engine {
         let owner = record.owner;
         let mut session = Session::new(owner.clone(), record.client.into(), record.expiry_s, head);
         session.recorded = true;
+        session.subscriptions.reserve_exact(record.subscriptions.len());
         let oldest = record.subscriptions.iter().map(|subscription| subscription.since).min();
         let next = cursor.map(|cursor| cursor.next).or(oldest).unwrap_or(head);
         session.flow = Flow { next, live: next >= head, missed: head, dup_until, ..Flow::default() };

@@ -138,6 +138,10 @@ impl Engine {
                     group: None,
                     by: subscribed.by,
                 };
+                if session.subscriptions.is_empty() {
+                    // Most sessions have one, and room for more would cost each of them.
+                    session.subscriptions.reserve_exact(1);
+                }
                 session.subscriptions.push(subscription);
                 self.stats.subscriptions += 1;
                 subscribed.new.push(filter.clone());

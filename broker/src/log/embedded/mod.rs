@@ -207,6 +207,7 @@ impl EmbeddedLog {
             compact_at: records.length().max(options.records_bytes),
             records,
             kept_ms: i64::MIN,
+            began: None,
         };
         let path = shared.folder.path();
         let thread = std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || writer.run());
