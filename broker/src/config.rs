@@ -73,6 +73,9 @@ pub struct Log {
 /// What travels along with a message and is not in its packet: ids, sender, time.
 const ENVELOPE: usize = 64 << 10;
 
+/// The smallest limit of the whole log, in bytes.
+const SMALLEST_LOG: u64 = 8 << 20;
+
 impl Config {
     /// Reads the checked settings.
     ///
@@ -83,6 +86,12 @@ impl Config {
         let door = door(settings, packet);
         if door.wait > door.wait_max {
             bail!("broker.http.wait ({:?}) is longer than broker.http.wait_max ({:?})", door.wait, door.wait_max);
+        }
+        let total_bytes = settings.count("broker.log.retention.total");
+        if total_bytes > 0 && total_bytes < SMALLEST_LOG {
+            bail!(
+                "broker.log.retention.total is {total_bytes} bytes; it must be 0 (no limit) or at least {SMALLEST_LOG}, since whole files of an eighth of it are dropped"
+            );
         }
         Ok(Self {
             mqtt: settings.addresses("broker.mqtt.listen"),
@@ -100,7 +109,7 @@ impl Config {
                     dedup_entries: settings.bytes("broker.log.dedup.entries"),
                 },
                 segment_bytes: settings.count("broker.log.segment"),
-                total_bytes: settings.count("broker.log.retention.total"),
+                total_bytes,
                 waiting_bytes: settings.bytes("broker.log.waiting"),
                 message_bytes: packet.saturating_add(ENVELOPE),
             },
@@ -259,6 +268,14 @@ mod tests {
     fn half_a_certificate_is_refused() {
         let refused = load(&[("broker.tls.cert", "broker.pem")]).unwrap_err();
         assert!(refused.to_string().contains("broker.tls.key is not"), "{refused}");
+    }
+
+    #[test]
+    fn a_log_is_without_a_limit_or_large_enough_for_its_files() {
+        assert_eq!(load(&[("broker.log.retention.total", "10GiB")]).unwrap().log.total_bytes, 10 << 30);
+        assert_eq!(load(&[]).unwrap().log.total_bytes, 0);
+        let refused = load(&[("broker.log.retention.total", "1MiB")]).unwrap_err();
+        assert!(refused.to_string().contains("at least 8388608"), "{refused}");
     }
 
     #[test]

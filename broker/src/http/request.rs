@@ -46,7 +46,7 @@ pub(super) async fn publisher(parts: &Parts, headers: &HeaderMap) -> Result<(Pri
 
 /// Who asks about users.
 pub(super) enum Asker {
-    /// A handler or another service, with its key.
+    /// A handler, another service or an administrator, with their key.
     Service,
     /// A device of this user, with its token.
     Device(UserId),
@@ -55,7 +55,8 @@ pub(super) enum Asker {
 /// A service with its key, or a device with its token.
 pub(super) async fn asker(parts: &Parts, headers: &HeaderMap) -> Result<Asker, ApiError> {
     let token = token(headers)?;
-    if parts.keys.accepts(token) || parts.service_keys.accepts(token) {
+    let keys = [&parts.keys, &parts.service_keys, &parts.admin.keys];
+    if keys.into_iter().any(|keys| keys.accepts(token)) {
         return Ok(Asker::Service);
     }
     Ok(Asker::Device(device(parts, headers).await?.user))
