@@ -2,239 +2,26 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use tidings_shared::auth::{ServiceKeys, VerifierConfig};
-use tidings_shared::config::{Kind, Setting, Settings};
+use tidings_shared::config::Settings;
+use tidings_shared::tls::{ClientCertificates, TlsFiles};
 
 use crate::{engine, gate, http, log};
 
-/// Settings of this service, besides the shared ones.
-pub const SETTINGS: &[Setting] = &[
-    Setting::new(
-        "broker.mqtt.listen",
-        Kind::Address,
-        "127.0.0.1:1883",
-        "Where MQTT is served without TLS; tokens travel in the clear there, so by default only this machine reaches it.",
-    ),
-    Setting::new(
-        "broker.mqtt_tls.listen",
-        Kind::Address,
-        "0.0.0.0:8883",
-        "Where MQTT over TLS (1.2 and 1.3) is served, when broker.tls.cert is set.",
-    ),
-    Setting::new(
-        "broker.http.listen",
-        Kind::Address,
-        "127.0.0.1:8080",
-        "Where the HTTP door, MQTT over WebSocket (/mqtt), health and metrics are served, without TLS: put a proxy before it.",
-    ),
-    Setting::optional("broker.tls.cert", Kind::Path, "PEM file: the broker's certificate and its chain."),
-    Setting::optional("broker.tls.key", Kind::Path, "PEM file: the certificate's private key."),
-    Setting::optional(
-        "broker.log.dir",
-        Kind::Path,
-        "Folder of the message log; the folder log in the data folder when unset.",
-    ),
-    Setting::new("broker.log.retention.age", Kind::Duration, "7d", "Messages older than this are dropped."),
-    Setting::new(
-        "broker.log.retention.per_user",
-        Kind::Count { min: 1, max: 1_000_000 },
-        "1000",
-        "Messages kept for each user; the oldest are dropped.",
-    ),
-    Setting::new(
-        "broker.log.retention.per_user_bytes",
-        Kind::Bytes,
-        "16MiB",
-        "Bytes kept for each user, as they are stored; the oldest messages are dropped, the newest one stays. 0: no limit.",
-    ),
-    Setting::new(
-        "broker.log.retention.total",
-        Kind::Bytes,
-        "0",
-        "Size of the whole log; the oldest messages are dropped, whosever they are. 0: no limit but the disk. Not kept to the byte: files of an eighth of it are dropped as a whole, and records and indexes come on top.",
-    ),
-    Setting::new(
-        "broker.log.retention.per_command_topic",
-        Kind::Count { min: 1, max: 1_000_000_000 },
-        "1000000",
-        "Messages kept for each command topic, for handlers that are away; the oldest are dropped.",
-    ),
-    Setting::new(
-        "broker.log.dedup.window",
-        Kind::Duration,
-        "10m",
-        "How long a repeated message id is recognised and not stored again.",
-    ),
-    Setting::new(
-        "broker.log.dedup.entries",
-        Kind::Count { min: 0, max: 100_000_000 },
-        "1000000",
-        "Message ids remembered at most, whatever the window; about 100 bytes of memory each.",
-    ),
-    Setting::new("broker.log.segment", Kind::Bytes, "64MiB", "Files of the log are dropped as a whole; their size."),
-    Setting::new(
-        "broker.log.waiting",
-        Kind::Bytes,
-        "64MiB",
-        "Publishes are refused while so many bytes wait for the disk.",
-    ),
-    Setting::new(
-        "broker.limits.packet",
-        Kind::Bytes,
-        "1MiB",
-        "The largest MQTT packet after the log-in, and the largest body of an HTTP publish.",
-    ),
-    Setting::new(
-        "broker.limits.first_packet",
-        Kind::Bytes,
-        "64KiB",
-        "The largest packet before the log-in: the token must fit.",
-    ),
-    Setting::new(
-        "broker.limits.connect",
-        Kind::Duration,
-        "10s",
-        "From the accepted socket to a verified log-in, TLS and WebSocket handshakes included.",
-    ),
-    Setting::new(
-        "broker.limits.handshakes",
-        Kind::Count { min: 1, max: 10_000_000 },
-        "4096",
-        "Connections that have not logged in yet, all together; more are closed at once.",
-    ),
-    Setting::new(
-        "broker.limits.handshakes_per_address",
-        Kind::Count { min: 1, max: 10_000_000 },
-        "1024",
-        "Connections that have not logged in yet from one address (IPv6: from one /64); more are closed at once.",
-    ),
-    Setting::optional(
-        "broker.limits.keep_alive",
-        Kind::Duration,
-        "The longest MQTT keep-alive; MQTT 5 clients that ask for more are told this one. Unset: as the client asks.",
-    ),
-    Setting::new(
-        "broker.limits.write",
-        Kind::Duration,
-        "30s",
-        "A connection whose client takes nothing out of its socket for this long is closed.",
-    ),
-    Setting::new(
-        "broker.limits.outbox",
-        Kind::Bytes,
-        "1MiB",
-        "QoS 0 messages that wait for one slow connection; more are dropped and counted.",
-    ),
-    Setting::new(
-        "broker.limits.receive_maximum",
-        Kind::Count { min: 1, max: 65_535 },
-        "256",
-        "Publishes with QoS above 0 that a client may have unacknowledged.",
-    ),
-    Setting::new(
-        "broker.limits.inflight",
-        Kind::Count { min: 1, max: 65_535 },
-        "256",
-        "Messages with QoS above 0 sent to a client ahead of its acknowledgements.",
-    ),
-    Setting::new(
-        "broker.limits.inflight_bytes",
-        Kind::Bytes,
-        "1MiB",
-        "Their payload bytes; one message may always be sent.",
-    ),
-    Setting::new(
-        "broker.limits.topic_alias",
-        Kind::Count { min: 0, max: 65_535 },
-        "16",
-        "Topic aliases that an MQTT 5 client may set.",
-    ),
-    Setting::new(
-        "broker.limits.subscriptions",
-        Kind::Count { min: 1, max: 1_000_000 },
-        "1000",
-        "Subscriptions of one session.",
-    ),
-    Setting::new(
-        "broker.limits.sessions_per_user",
-        Kind::Count { min: 1, max: 1_000_000 },
-        "100",
-        "Sessions of one user, connected or not.",
-    ),
-    Setting::new(
-        "broker.limits.session_expiry",
-        Kind::Duration,
-        "7d",
-        "How long a session outlives its connection at most.",
-    ),
-    Setting::new(
-        "broker.limits.retained",
-        Kind::Count { min: 0, max: 100_000_000 },
-        "100000",
-        "Retained messages, all together.",
-    ),
-    Setting::new(
-        "broker.limits.retained_bytes",
-        Kind::Bytes,
-        "256MiB",
-        "Topics and payloads of retained messages, all together.",
-    ),
-    Setting::new(
-        "broker.limits.polls_per_user",
-        Kind::Count { min: 1, max: 100_000 },
-        "10",
-        "HTTP requests of one user that may wait for messages at the same time, polls and streams together.",
-    ),
-    Setting::new("broker.http.wait", Kind::Duration, "25s", "How long a poll waits when it does not say."),
-    Setting::new(
-        "broker.http.wait_max",
-        Kind::Duration,
-        "55s",
-        "The longest wait of a poll: below the time-outs of the proxies on the way.",
-    ),
-    Setting::new(
-        "broker.groups.ack_timeout",
-        Kind::Duration,
-        "30s",
-        "A member of a shared group that keeps a message this long is passed over; at QoS 1 another member gets the message. 0s: never.",
-    ),
-    Setting::new(
-        "broker.http.heartbeat",
-        Kind::Duration,
-        "15s",
-        "How often a quiet stream of events is heard: below the time-outs of the proxies on the way.",
-    ),
-    Setting::new(
-        "broker.wake.grace",
-        Kind::Duration,
-        "3s",
-        "A message that no device of its user has acknowledged for this long asks for a wake push.",
-    ),
-    Setting::new(
-        "broker.revocations.keep",
-        Kind::Duration,
-        "366d",
-        "How long a revocation is kept that does not say when its tokens end: at least the longest life of a token. For ever when auth.require_expiry is false.",
-    ),
-    Setting::new(
-        "broker.topics.commands",
-        Kind::Texts,
-        "",
-        "Topics and filters that are commands although they look like a user's, for example ping_server or order/+.",
-    ),
-];
+pub use crate::settings::SETTINGS;
 
 /// The service's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where MQTT is served.
-    pub mqtt: SocketAddr,
+    pub mqtt: Vec<SocketAddr>,
     /// Where MQTT over TLS is served, when there is a certificate.
-    pub mqtt_tls: SocketAddr,
+    pub mqtt_tls: Vec<SocketAddr>,
     /// Where HTTP and WebSocket are served.
-    pub http: SocketAddr,
+    pub http: Vec<SocketAddr>,
     /// Certificate and key.
     pub tls: Option<Tls>,
     /// The message log.
@@ -253,15 +40,17 @@ pub struct Config {
     pub service_keys: Vec<String>,
     /// The admin door.
     pub admin: http::admin::Admin,
+    /// How long connections may take to end when the broker stops.
+    pub stop_patience: Duration,
 }
 
 /// The broker's certificate.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// PEM file of the certificate and its chain.
-    pub cert: PathBuf,
-    /// PEM file of its private key.
-    pub key: PathBuf,
+    /// Certificate, key, and who signs those of clients.
+    pub files: TlsFiles,
+    /// How often the files are looked at; zero: only when asked.
+    pub reload: Duration,
 }
 
 /// How the message log is kept.
@@ -296,9 +85,9 @@ impl Config {
             bail!("broker.http.wait ({:?}) is longer than broker.http.wait_max ({:?})", door.wait, door.wait_max);
         }
         Ok(Self {
-            mqtt: settings.address("broker.mqtt.listen"),
-            mqtt_tls: settings.address("broker.mqtt_tls.listen"),
-            http: settings.address("broker.http.listen"),
+            mqtt: settings.addresses("broker.mqtt.listen"),
+            mqtt_tls: settings.addresses("broker.mqtt_tls.listen"),
+            http: settings.addresses("broker.http.listen"),
             tls: tls(settings)?,
             log: Log {
                 folder: settings.path_or_data("broker.log.dir", "log"),
@@ -315,37 +104,85 @@ impl Config {
                 waiting_bytes: settings.bytes("broker.log.waiting"),
                 message_bytes: packet.saturating_add(ENVELOPE),
             },
-            gate: gate(settings, packet),
+            gate: gate(settings, packet)?,
             door,
             engine: engine(settings, packet),
             auth: VerifierConfig::from_settings(settings),
             handler_keys: settings.texts("keys.handler"),
             service_keys: settings.texts("keys.service"),
             admin: admin(settings),
+            stop_patience: settings.duration("broker.stop.patience"),
         })
     }
 }
 
 fn tls(settings: &Settings) -> anyhow::Result<Option<Tls>> {
-    match (settings.optional_path("broker.tls.cert"), settings.optional_path("broker.tls.key")) {
-        (Some(cert), Some(key)) => Ok(Some(Tls { cert, key })),
-        (None, None) => Ok(None),
+    let client_ca = settings.optional_path("broker.tls.client_ca");
+    let demand = match settings.text("broker.tls.client_cert").as_str() {
+        "required" => Some(ClientCertificates::Required),
+        "optional" => Some(ClientCertificates::Optional),
+        _ => None,
+    };
+    if client_ca.is_none() && demand == Some(ClientCertificates::Required) {
+        bail!(
+            "broker.tls.client_cert is required and broker.tls.client_ca is not set; say who signs client certificates"
+        );
+    }
+    let files = match (settings.optional_path("broker.tls.cert"), settings.optional_path("broker.tls.key")) {
+        (Some(certificate), Some(key)) => TlsFiles { certificate, key, client_roots: client_ca.zip(demand) },
+        (None, None) if client_ca.is_some() => {
+            bail!("broker.tls.client_ca is set and broker.tls.cert is not; client certificates need TLS")
+        }
+        (None, None) => return Ok(None),
         (Some(_), None) => bail!("broker.tls.cert is set and broker.tls.key is not; set both, or none for no TLS"),
         (None, Some(_)) => bail!("broker.tls.key is set and broker.tls.cert is not; set both, or none for no TLS"),
-    }
+    };
+    Ok(Some(Tls { files, reload: settings.duration("broker.tls.reload") }))
 }
 
-fn gate(settings: &Settings, packet: usize) -> gate::Limits {
-    gate::Limits {
+fn gate(settings: &Settings, packet: usize) -> anyhow::Result<gate::Limits> {
+    let proxies = settings.texts("broker.proxy_protocol.trusted");
+    let proxies: Result<Vec<gate::Network>, _> = proxies.iter().map(|text| text.parse()).collect();
+    let burst = settings.duration("broker.limits.burst");
+    let rate = |path| gate::Rate { per_second: settings.count(path), burst };
+    Ok(gate::Limits {
         connect_deadline: settings.duration("broker.limits.connect"),
         first_packet: settings.bytes("broker.limits.first_packet"),
         unauthenticated: settings.bytes("broker.limits.handshakes"),
         unauthenticated_per_address: settings.bytes("broker.limits.handshakes_per_address"),
+        connects_per_address: rate("broker.limits.connects_per_address"),
+        tls_handshakes: settings.bytes("broker.limits.tls_handshakes"),
+        at_once: settings.bytes("broker.limits.logins_at_once"),
+        http_connections: settings.bytes("broker.limits.http_connections"),
+        backoff: gate::BackoffLimits {
+            failures: small(settings, "broker.limits.login_failures"),
+            failures_per_address: small(settings, "broker.limits.login_failures_per_address"),
+            longest: settings.duration("broker.limits.login_backoff"),
+            quiet: settings.duration("broker.limits.login_quiet"),
+        },
+        device: gate::Rates {
+            messages_per_connection: rate("broker.limits.messages_per_connection"),
+            bytes_per_connection: rate("broker.limits.bytes_per_connection"),
+            messages_per_user: rate("broker.limits.messages_per_user"),
+            bytes_per_user: rate("broker.limits.bytes_per_user"),
+        },
+        handler: gate::Rates {
+            messages_per_connection: rate("broker.limits.messages_per_handler"),
+            bytes_per_connection: rate("broker.limits.bytes_per_handler"),
+            ..gate::Rates::OFF
+        },
+        patience: settings.duration("broker.limits.patience"),
         packet,
-        keep_alive: settings.optional_count("broker.limits.keep_alive").map(std::time::Duration::from_millis),
+        keep_alive: settings.optional_count("broker.limits.keep_alive").map(Duration::from_millis),
         write_deadline: settings.duration("broker.limits.write"),
         outbox: settings.bytes("broker.limits.outbox"),
-    }
+        proxies: proxies.context("broker.proxy_protocol.trusted")?,
+        server_reference: settings.optional_text("broker.stop.server_reference"),
+    })
+}
+
+fn small(settings: &Settings, path: &str) -> u32 {
+    u32::try_from(settings.count(path)).unwrap_or(u32::MAX)
 }
 
 fn door(settings: &Settings, packet: usize) -> http::Limits {
@@ -414,7 +251,7 @@ mod tests {
         assert_eq!(format!("{:?}", config.door), format!("{:?}", http::Limits::default()));
         let expected = engine::Settings { max_packet_size: Some(1 << 20), ..engine::Settings::default() };
         assert_eq!(format!("{:?}", config.engine), format!("{expected:?}"));
-        assert!(config.mqtt.ip().is_loopback() && config.http.ip().is_loopback());
+        assert!(config.mqtt.iter().chain(&config.http).all(|address| address.ip().is_loopback()));
         assert!(config.tls.is_none());
     }
 

@@ -14,8 +14,10 @@ pub mod http;
 pub mod log;
 pub mod metrics;
 
+mod certificate;
 mod config;
 mod service;
+mod settings;
 
 pub use config::{Config, Log, SETTINGS, Tls};
 pub use service::{Listeners, run};

@@ -184,6 +184,11 @@ impl Collector for EngineCollector {
                 stats.refused,
             ),
             ("tidings_broker_publishes_not_stored", "Publishes that could not be stored", stats.not_stored),
+            (
+                "tidings_broker_deliveries_dropped",
+                "QoS 0 deliveries left out: too many waited for a slow client",
+                stats.dropped,
+            ),
             ("tidings_broker_deliveries_expired", "Deliveries left out: the message had expired", stats.expired),
             (
                 "tidings_broker_deliveries_too_large",

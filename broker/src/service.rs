@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::future::join_all;
 use prometheus_client::registry::Registry;
 use tidings_shared::auth::{ServiceKeys, Verifier};
 use tidings_shared::clock::Clock;
 use tidings_shared::health::{Dependency, Health};
-use tidings_shared::http::{operations_router, serve};
-use tidings_shared::lifecycle::Shutdown;
-use tidings_shared::service::bind;
+use tidings_shared::http::{Server, operations_router};
+use tidings_shared::lifecycle::{Hangup, Shutdown};
+use tidings_shared::service::bind_all;
+use tidings_shared::tls::ServerTls;
 use tokio::net::TcpListener;
 
+use crate::certificate::Certificate;
 use crate::config::Config;
 use crate::core::EngineHandle;
 use crate::gate::{Gate, GateMetrics, GateParts};
@@ -20,18 +23,15 @@ use crate::log::{EmbeddedLog, LogMetrics, MessageLog, Options};
 use crate::metrics::Metrics;
 use crate::{core, http};
 
-/// How long connections may take to close after the engine has stopped.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// The broker's sockets.
 #[derive(Debug)]
 pub struct Listeners {
-    /// MQTT over TCP.
-    pub mqtt: TcpListener,
+    /// MQTT over TCP; at least one.
+    pub mqtt: Vec<TcpListener>,
     /// MQTT over TLS; only with a certificate.
-    pub mqtt_tls: Option<TcpListener>,
-    /// HTTP and MQTT over WebSocket.
-    pub http: TcpListener,
+    pub mqtt_tls: Vec<TcpListener>,
+    /// HTTP and MQTT over WebSocket; at least one.
+    pub http: Vec<TcpListener>,
 }
 
 impl Listeners {
@@ -41,13 +41,13 @@ impl Listeners {
     /// A taken or impossible address, with its setting.
     pub async fn bind(config: &Config) -> anyhow::Result<Self> {
         let mqtt_tls = match config.tls {
-            Some(_) => Some(bind(config.mqtt_tls, "broker.mqtt_tls.listen").await?),
-            None => None,
+            Some(_) => bind_all(&config.mqtt_tls, "broker.mqtt_tls.listen").await?,
+            None => Vec::new(),
         };
         Ok(Self {
-            mqtt: bind(config.mqtt, "broker.mqtt.listen").await?,
+            mqtt: bind_all(&config.mqtt, "broker.mqtt.listen").await?,
             mqtt_tls,
-            http: bind(config.http, "broker.http.listen").await?,
+            http: bind_all(&config.http, "broker.http.listen").await?,
         })
     }
 }
@@ -57,10 +57,11 @@ impl Listeners {
 /// # Errors
 /// A certificate, key file or message log that cannot be used, with what to do.
 pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock: Clock) -> anyhow::Result<()> {
-    let tls = match &config.tls {
+    let gate_metrics = GateMetrics::default();
+    let certificate = match &config.tls {
         Some(tls) => Some(
-            tidings_shared::tls::server_config(&tls.cert, &tls.key, &[b"mqtt"])
-                .context("broker.tls.cert and broker.tls.key")?,
+            Certificate::load(tls.files.clone(), tls.reload, gate_metrics.clone(), clock.clone())
+                .context("broker.tls.cert, broker.tls.key and broker.tls.client_ca")?,
         ),
         None => None,
     };
@@ -73,7 +74,6 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
     let health = Health::default();
     let log = open_log(&config, clock.clone(), metrics.log.clone(), health.register("log")).await?;
     let engine = start_engine(&config, &log, &clock).await?;
-    let gate_metrics = GateMetrics::default();
     let mut registry = Registry::default();
     metrics.register(&mut registry);
     gate_metrics.register(&mut registry);
@@ -96,24 +96,20 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
         limits: config.door,
         clock,
         metrics: metrics.http.clone(),
+        throttles: gate.throttles(),
         shutdown: shutdown.clone(),
         admin: config.admin.clone(),
     });
     let router = operations_router(health, Arc::new(registry))
         .merge(gate.websocket_routes())
-        .merge(door)
+        .merge(gate.guard(door))
         .fallback(async || http::not_found());
     announce(&listeners);
-    let tls = listeners.mqtt_tls.zip(tls);
+    let server = Server::new(router);
     tokio::join!(
-        gate.serve_tcp(listeners.mqtt),
-        async {
-            if let Some((listener, tls)) = tls {
-                gate.serve_tls(listener, tls).await;
-            }
-        },
-        serve(listeners.http, router, shutdown.clone()),
-        stop(&engine, &gate, &shutdown),
+        serve(&gate, listeners, certificate.as_ref().map(Certificate::tls), server),
+        keep(certificate, &shutdown),
+        stop(&engine, &gate, &shutdown, config.stop_patience),
     );
     drop(engine);
     close(log).await;
@@ -121,20 +117,62 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
     Ok(())
 }
 
-async fn stop(engine: &EngineHandle, gate: &Gate, shutdown: &Shutdown) {
+/// Serves every listener until the shutdown, then lets HTTP requests under way finish.
+async fn serve(gate: &Gate, listeners: Listeners, tls: Option<ServerTls>, server: Server) {
+    let mqtt = listeners.mqtt.into_iter().map(|listener| gate.serve_tcp(listener));
+    let mqtt_tls =
+        listeners.mqtt_tls.into_iter().zip(std::iter::repeat(tls)).filter_map(|(listener, tls)| Some((listener, tls?)));
+    let mqtt_tls = mqtt_tls.map(|(listener, tls)| gate.serve_tls(listener, tls));
+    let http = listeners.http.into_iter().map(|listener| gate.serve_http(listener, server.clone()));
+    tokio::join!(join_all(mqtt), join_all(mqtt_tls), async {
+        join_all(http).await;
+        server.drain().await;
+    });
+}
+
+/// Keeps the certificate up with its files, which SIGHUP asks for too; without one the signal has nothing to do.
+async fn keep(certificate: Option<Certificate>, shutdown: &Shutdown) {
+    let mut hangup = match Hangup::new(shutdown.clone()) {
+        Ok(hangup) => hangup,
+        Err(error) => {
+            tracing::error!(%error, "SIGHUP cannot be listened for; changed TLS files need a restart");
+            return;
+        }
+    };
+    match certificate {
+        Some(certificate) => certificate.keep(hangup, shutdown.clone()).await,
+        None => loop {
+            tokio::select! {
+                () = shutdown.wait() => return,
+                () = hangup.asked() => tracing::info!("SIGHUP: there is no certificate to read again"),
+            }
+        },
+    }
+}
+
+async fn stop(engine: &EngineHandle, gate: &Gate, shutdown: &Shutdown, patience: Duration) {
     shutdown.wait().await;
     engine.stop().await;
-    gate.drained(PATIENCE).await;
+    gate.close();
+    gate.drained(patience).await;
 }
 
 fn announce(listeners: &Listeners) {
-    let address =
-        |listener: &TcpListener| listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
+    let addresses = |listeners: &[TcpListener]| {
+        let texts = listeners.iter().map(|listener| match listener.local_addr() {
+            Ok(address) => address.to_string(),
+            Err(_) => "?".to_owned(),
+        });
+        texts.collect::<Vec<_>>().join(", ")
+    };
+    let mqtt_tls = match listeners.mqtt_tls.as_slice() {
+        [] => "off: broker.tls.cert is not set".to_owned(),
+        listeners => addresses(listeners),
+    };
     tracing::info!(
-        mqtt = address(&listeners.mqtt),
-        mqtt_tls =
-            listeners.mqtt_tls.as_ref().map(address).unwrap_or_else(|| "off: broker.tls.cert is not set".to_owned()),
-        http = address(&listeners.http),
+        mqtt = addresses(&listeners.mqtt),
+        mqtt_tls,
+        http = addresses(&listeners.http),
         "the broker is listening"
     );
 }

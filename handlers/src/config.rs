@@ -42,6 +42,12 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Path,
         "PEM certificates to trust at the broker and the push-gateway, besides the system's.",
     ),
+    Setting::optional(
+        "handlers.client_cert",
+        Kind::Path,
+        "PEM file: a client certificate to show the broker (mqtts://, its broker.tls.client_ca); then no keys.handler is needed.",
+    ),
+    Setting::optional("handlers.client_key", Kind::Path, "PEM file: the private key of handlers.client_cert."),
     Setting::new(
         "handlers.group",
         Kind::Text,
@@ -198,7 +204,13 @@ fn broker(
     faults: &mut Vec<String>,
 ) -> Option<BrokerOptions> {
     let keys = settings.texts("keys.handler");
-    if keys.is_empty() {
+    let certificate = settings.optional_path("handlers.client_cert");
+    let key = settings.optional_path("handlers.client_key");
+    if certificate.is_some() != key.is_some() {
+        faults.push("handlers.client_cert and handlers.client_key: set both, or none".to_owned());
+    }
+    let identity = certificate.as_deref().zip(key.as_deref());
+    if keys.is_empty() && identity.is_none() {
         faults.push(
             "keys.handler: none is set; it is the key with which handlers log in to the broker, and stands there too"
                 .to_owned(),
@@ -213,10 +225,14 @@ fn broker(
     };
     let mut encryption = None;
     if address.tls {
-        match tls::client_config(ca_file.map(PathBuf::as_path), None, &[b"mqtt"]) {
+        match tls::client_config(ca_file.map(PathBuf::as_path), identity, &[b"mqtt"]) {
             Ok(config) => encryption = Some(Arc::new(config)),
-            Err(error) => faults.push(format!("handlers.ca_file: {error}")),
+            Err(error) => faults.push(format!("handlers.ca_file, handlers.client_cert: {error}")),
         }
+    } else if identity.is_some() {
+        faults.push(
+            "handlers.client_cert: it is shown over TLS only; let handlers.broker begin with mqtts://".to_owned(),
+        );
     }
     Some(BrokerOptions {
         address,

@@ -2,8 +2,10 @@
 
 mod patient_writes;
 
+use std::future::Future;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -19,7 +21,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 
 use self::patient_writes::PatientWrites;
@@ -139,10 +141,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Serves HTTP/1.1 and HTTP/2 until the shutdown, then lets requests under way finish for up to ten seconds. A client
 /// that is silent, slow with the head of a request, or takes nothing of its answer, loses its connection and costs nobody else anything.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
-    let connections = GracefulShutdown::new();
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(HTTP2_PING).keep_alive_timeout(HTTP2_PING);
+    let server = Server::new(router);
     loop {
         let accepted = tokio::select! {
             () = shutdown.wait() => break,
@@ -158,24 +157,105 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
         };
         // Without it answers are only slower.
         let _ = stream.set_nodelay(true);
-        let router = router.clone();
+        tokio::spawn(server.connection(stream, peer, (), None).0);
+    }
+    drop(listener);
+    server.drain().await;
+}
+
+/// Speaks HTTP/1.1 and HTTP/2 on sockets that somebody else accepts. Cheap to clone.
+#[derive(Clone)]
+pub struct Server {
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    router: Router,
+    /// `None` when nothing is served any more.
+    connections: Arc<Mutex<Option<GracefulShutdown>>>,
+}
+
+/// Whoever keeps a place for a connection until its first request.
+pub struct Heard<G>(Arc<Mutex<Option<G>>>);
+
+impl<G> Heard<G> {
+    fn place(&self) -> MutexGuard<'_, Option<G>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a request has come.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.place().is_none()
+    }
+
+    /// Looks at the place, if no request has come yet.
+    pub fn with<T>(&self, look: impl FnOnce(&G) -> T) -> Option<T> {
+        self.place().as_ref().map(look)
+    }
+
+    /// Takes the place away, if no request has come yet.
+    pub fn take(&self) -> Option<G> {
+        self.place().take()
+    }
+}
+
+impl Server {
+    /// A server of these routes.
+    #[must_use]
+    pub fn new(router: Router) -> Self {
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
+        builder.http2().timer(TokioTimer::new()).keep_alive_interval(HTTP2_PING).keep_alive_timeout(HTTP2_PING);
+        let connections = Arc::new(Mutex::new(Some(GracefulShutdown::new())));
+        Self { builder: Arc::new(builder), router, connections }
+    }
+
+    fn connections(&self) -> MutexGuard<'_, Option<GracefulShutdown>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Serves one connection to its end. `place` is dropped at its first request. With a `refusal` every request gets
+    /// that for an answer, and the connection closes.
+    pub fn connection<G: Send + 'static>(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        place: G,
+        refusal: Option<ApiError>,
+    ) -> (impl Future<Output = ()> + Send + 'static, Heard<G>) {
+        let heard = Heard(Arc::new(Mutex::new(Some(place))));
+        let (router, place) = (self.router.clone(), Arc::clone(&heard.0));
         let service = service_fn(move |mut request: http::Request<Incoming>| {
+            drop(place.lock().unwrap_or_else(PoisonError::into_inner).take());
             request.extensions_mut().insert(ConnectInfo(peer));
-            router.clone().oneshot(request.map(Body::new))
+            let (router, refusal) = (router.clone(), refusal.clone());
+            async move {
+                match refusal {
+                    None => router.oneshot(request.map(Body::new)).await,
+                    Some(refusal) => {
+                        let mut response = refusal.into_response();
+                        response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+                        Ok(response)
+                    }
+                }
+            }
         });
-        let connection = builder
-            .serve_connection_with_upgrades(TokioIo::new(PatientWrites::new(stream, WRITE_PATIENCE)), service)
-            .into_owned();
-        let connection = connections.watch(connection);
-        tokio::spawn(async move {
+        let stream = TokioIo::new(PatientWrites::new(stream, WRITE_PATIENCE));
+        let connection = self.builder.serve_connection_with_upgrades(stream, service).into_owned();
+        let connection = self.connections().as_ref().map(|connections| connections.watch(connection));
+        let serving = async move {
+            let Some(connection) = connection else { return };
             if let Err(error) = connection.await {
                 tracing::debug!(%peer, %error, "an HTTP connection ended");
             }
-        });
+        };
+        (serving, heard)
     }
-    drop(listener);
-    if tokio::time::timeout(DRAIN, connections.shutdown()).await.is_err() {
-        tracing::warn!("HTTP requests were still under way after {DRAIN:?}; they are cut off");
+
+    /// Serves nothing new, and lets requests under way finish for up to ten seconds.
+    pub async fn drain(&self) {
+        let Some(connections) = self.connections().take() else { return };
+        if tokio::time::timeout(DRAIN, connections.shutdown()).await.is_err() {
+            tracing::warn!("HTTP requests were still under way after {DRAIN:?}; they are cut off");
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! How a process ends: first softly (stop accepting, finish, store), then hard.
 
-use tokio::signal::unix::{SignalKind, signal};
+use std::io::IsTerminal;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Tells every part of a process that it is time to stop. Cheap to clone; clones stop together.
@@ -67,5 +69,41 @@ impl Shutdown {
     #[must_use]
     pub fn child(&self) -> Self {
         Self(self.0.child_token())
+    }
+}
+
+/// SIGHUP: an operator asks a service to read its files again.
+///
+/// A terminal that closes sends the same signal to what was started in it; that is told from the request by the terminal
+/// being gone, and ends the process softly, as SIGTERM does.
+#[derive(Debug)]
+pub struct Hangup {
+    signal: Signal,
+    had_terminal: bool,
+    shutdown: Shutdown,
+}
+
+impl Hangup {
+    /// From now on the signal no longer ends the process.
+    ///
+    /// # Errors
+    /// When the signal handler cannot be installed.
+    pub fn new(shutdown: Shutdown) -> std::io::Result<Self> {
+        let signal = signal(SignalKind::hangup())?;
+        Ok(Self { signal, had_terminal: std::io::stdin().is_terminal(), shutdown })
+    }
+
+    /// Waits until somebody asks.
+    pub async fn asked(&mut self) {
+        loop {
+            if self.signal.recv().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+            if !self.had_terminal || std::io::stdin().is_terminal() {
+                return;
+            }
+            tracing::info!("stopping; the terminal was closed");
+            self.shutdown.begin();
+        }
     }
 }

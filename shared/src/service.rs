@@ -2,8 +2,11 @@
 //! and say in plain words why it could not.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+use tokio::net::TcpListener;
 
 use crate::clock::Clock;
 use crate::config::{self, Loader, Setting, Settings, default_config_file};
@@ -160,18 +163,69 @@ fn say(text: &str) {
     println!("{text}");
 }
 
+/// Connections that the system keeps until they are accepted; it shortens this to what it allows
+/// (`net.core.somaxconn`). Large, so that every client may come back at the same moment.
+const BACKLOG: i32 = 4096;
+
 /// Binds a listening socket, or says which setting to change when the port is taken.
 ///
 /// # Errors
 /// The address, the setting, and what to do.
-pub async fn bind(address: std::net::SocketAddr, setting: &str) -> anyhow::Result<tokio::net::TcpListener> {
-    tokio::net::TcpListener::bind(address).await.map_err(|error| {
-        let remedy = match error.kind() {
-            std::io::ErrorKind::AddrInUse => "another program listens there; stop it, or choose another port",
-            std::io::ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose a higher one",
-            std::io::ErrorKind::AddrNotAvailable => "this machine has no such address; use 0.0.0.0 for all of its own",
-            _ => "choose another address",
-        };
-        anyhow::anyhow!("cannot listen on {address} (setting `{setting}`): {error}; {remedy}")
-    })
+pub async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    listen(address, false).map_err(|error| cannot_listen(address, setting, &error))
+}
+
+/// Binds all of a setting's addresses, as [`bind`] does. `[::]` takes IPv4 too, unless an IPv4 address has its port.
+///
+/// # Errors
+/// The first address that cannot be had, as [`bind`] says it.
+pub async fn bind_all(addresses: &[SocketAddr], setting: &str) -> anyhow::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        let shared = addresses.iter().any(|other| other.is_ipv4() && other.port() == address.port());
+        listeners.push(listen(*address, shared).map_err(|error| cannot_listen(*address, setting, &error))?);
+    }
+    Ok(listeners)
+}
+
+fn listen(address: SocketAddr, only_v6: bool) -> std::io::Result<TcpListener> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(only_v6)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn cannot_listen(address: SocketAddr, setting: &str, error: &std::io::Error) -> anyhow::Error {
+    let remedy = match error.kind() {
+        std::io::ErrorKind::AddrInUse => "another program listens there; stop it, or choose another port",
+        std::io::ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose a higher one",
+        std::io::ErrorKind::AddrNotAvailable => "this machine has no such address; use 0.0.0.0 for all of its own",
+        _ => "choose another address",
+    };
+    anyhow::anyhow!("cannot listen on {address} (setting `{setting}`): {error}; {remedy}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn several_addresses_of_one_port_are_bound_side_by_side() {
+        let first = bind(([127, 0, 0, 1], 0).into(), "x.listen").await.unwrap();
+        let port = first.local_addr().unwrap().port();
+        drop(first);
+        let addresses = [format!("127.0.0.1:{port}"), format!("[::]:{port}"), format!("127.0.0.2:{port}")]
+            .map(|text| text.parse().unwrap());
+        let listeners = bind_all(&addresses, "x.listen").await.unwrap();
+        for (listener, address) in listeners.iter().zip(addresses) {
+            assert_eq!(listener.local_addr().unwrap(), address);
+        }
+        let taken = bind_all(&addresses[..1], "x.listen").await.unwrap_err().to_string();
+        assert!(taken.contains("`x.listen`") && taken.contains("another program"), "{taken}");
+    }
 }

@@ -1,6 +1,7 @@
 //! TLS from files, and the certificates of a development machine. rustls with aws-lc-rs is the only TLS stack.
 
 mod authority;
+mod reload;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 pub use authority::{DevAuthority, Issued, write_private};
+pub use reload::{Contents, Loaded, ServerTls, TlsFiles, expires_at_ms};
 
 /// Why TLS could not be set up: which file, what is wrong, what to do.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,15 @@ impl TlsError {
     }
 }
 
+/// Whether clients must show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// Who has one shows it; it must be good. Who has none connects without.
+    Optional,
+    /// Who has none does not get in.
+    Required,
+}
+
 /// Makes aws-lc-rs the provider of every TLS user in this process. Safe to call often.
 pub fn install_provider() {
     // An error means that a provider is installed already, which is what we want.
@@ -37,16 +48,10 @@ pub fn install_provider() {
 /// A file that is missing or no PEM, a key that does not fit the certificate, a certificate that has expired.
 pub fn server_config(certificate: &Path, key: &Path, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, TlsError> {
     install_provider();
-    let chain = certificates(certificate)?;
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, private_key(key)?)
-        .map_err(|error| TlsError::new(certificate, unfit(key, &error)))?;
-    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-    Ok(Arc::new(config))
+    with_identity(ServerConfig::builder().with_no_client_auth(), certificate, key, alpn)
 }
 
-/// Who may connect to a server that asks for client certificates.
+/// As [`server_config`], for a server that asks for client certificates, which must chain to one of `roots`.
 ///
 /// # Errors
 /// As [`server_config`]; also when `roots` cannot be used.
@@ -55,21 +60,38 @@ pub fn server_config_with_client_roots(
     key: &Path,
     alpn: &[&[u8]],
     roots: &[PathBuf],
+    demand: ClientCertificates,
 ) -> Result<Arc<ServerConfig>, TlsError> {
     install_provider();
     let mut store = RootCertStore::empty();
     for file in roots {
         add_roots(&mut store, file)?;
     }
-    let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::new(store))
-        .allow_unauthenticated()
-        .build()
-        .map_err(|error| TlsError::new(certificate, format!("the client roots cannot be used: {error}")))?;
-    let mut config = ServerConfig::builder()
-        .with_client_cert_verifier(verifier)
+    let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::new(store));
+    let verifier = match demand {
+        ClientCertificates::Optional => verifier.allow_unauthenticated(),
+        ClientCertificates::Required => verifier,
+    };
+    let place = roots.first().map_or(certificate, PathBuf::as_path);
+    let verifier =
+        verifier.build().map_err(|error| TlsError::new(place, format!("the client roots cannot be used: {error}")))?;
+    with_identity(ServerConfig::builder().with_client_cert_verifier(verifier), certificate, key, alpn)
+}
+
+fn with_identity(
+    builder: rustls::ConfigBuilder<ServerConfig, rustls::server::WantsServerCert>,
+    certificate: &Path,
+    key: &Path,
+    alpn: &[&[u8]],
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let mut config = builder
         .with_single_cert(certificates(certificate)?, private_key(key)?)
         .map_err(|error| TlsError::new(certificate, unfit(key, &error)))?;
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    // A handshake without session tickets costs less than half of one with them, and no memory afterwards; and nobody
+    // comes in on a session that an exchanged certificate has ended.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     Ok(Arc::new(config))
 }
 

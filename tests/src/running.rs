@@ -134,6 +134,11 @@ impl Running {
         self.signal("TERM");
     }
 
+    /// Asks it to read its files again (SIGHUP).
+    pub fn hangup(&mut self) {
+        self.signal("HUP");
+    }
+
     /// Ends it as a power cut does (SIGKILL), and waits until it is gone.
     pub fn kill(&mut self) {
         self.child.kill().expect("a child can be killed");

@@ -1,29 +1,18 @@
 //! From the accepted socket to a verified CONNECT: one deadline, a small first packet, the version, the log-in.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use rmqtt_codec::v5::{Connect, ConnectAck, ConnectAckReason, Packet};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::Inner;
 use super::connection::{Connection, Setup};
-use super::lobby::Pass;
+use super::guest::{Guest, WaitsFor};
 use super::login::{self, Login, Refused};
-use super::metrics::Transport;
 use super::stream::{Stream, farewell, poll_receive};
 use super::wire::{self, Dialect, Fault, Version, VersionFault};
-
-/// Where a connection comes from and how long it may take to log in.
-#[derive(Debug)]
-pub(super) struct Guest {
-    pub(super) peer: SocketAddr,
-    pub(super) transport: Transport,
-    pub(super) deadline: Instant,
-    pub(super) pass: Pass,
-}
 
 /// Why a connection ends before it has logged in.
 enum Turned {
@@ -35,32 +24,57 @@ enum Turned {
     Told(Version, Refused),
 }
 
-/// A CONNECT that was read and verified.
-struct Arrival {
+/// A CONNECT that was read.
+struct Heard {
     version: Version,
     connect: Box<Connect>,
-    login: Login,
     /// What the client has sent behind its CONNECT.
     rest: BytesMut,
 }
 
 /// Leads one connection from its first byte to the engine, or out.
 pub(super) async fn greet(gate: Arc<Inner>, mut stream: impl Stream, guest: Guest) {
-    let arrival = tokio::select! {
-        arrival = timeout_at(guest.deadline, arrive(&gate, &mut stream)) => arrival,
-        () = gate.shutdown.wait() => Ok(Err(Turned::Silently("server_shutting_down"))),
+    let verified = match guest.step(&gate, WaitsFor::Peer, hear(&gate, &mut stream)).await {
+        Ok(Ok(heard)) => verify(&gate, &guest, heard).await,
+        Ok(Err(turned)) => Err(turned),
+        Err(code) => Err(Turned::Silently(code)),
     };
-    match arrival.unwrap_or(Err(Turned::Silently("connect_deadline"))) {
-        Ok(arrival) => admit(gate, stream, guest, arrival).await,
+    match verified {
+        Ok((heard, login)) => admit(gate, stream, guest, heard, login).await,
         Err(Turned::Gone) => gate.metrics.refuse("gone"),
-        Err(Turned::Silently(code)) => {
-            gate.metrics.refuse(code);
-            tracing::debug!(peer = %guest.peer, transport = guest.transport.name(), code, "connection refused");
-        }
+        Err(Turned::Silently(code)) => gate.turn_away(&guest, code),
         Err(Turned::Told(version, refused)) => {
             gate.metrics.refuse(refused.code);
             log_refusal(&gate, &guest, version, &refused);
-            farewell(stream, refusal(version, refused)).await;
+            let words = refusal(&gate, version, refused);
+            farewell(stream, words).await;
+        }
+    }
+}
+
+/// Who it is, unless there is a reason not to look.
+async fn verify(gate: &Inner, guest: &Guest, heard: Heard) -> Result<(Heard, Login), Turned> {
+    let told = |refused| Turned::Told(heard.version, refused);
+    if gate.shutdown.is_down() {
+        return Err(told(login::stopping(&gate.limits)));
+    }
+    if !guest.in_time {
+        let why = "too many connections from this address; try again shortly";
+        return Err(told(Refused::new(ConnectAckReason::ConnectionRateExceeded, "connect_rate", why)));
+    }
+    let attempt = login::attempt(&heard.connect, guest.peer.ip(), &gate.backoff);
+    gate.backoff.admit(&attempt, Instant::now()).map_err(|left| told(login::held_back(left)))?;
+    let check = login::check(&heard.connect, gate, guest.certified_until_ms);
+    match guest.step(gate, WaitsFor::Us, check).await.map_err(Turned::Silently)? {
+        Ok(login) => {
+            gate.backoff.succeeded(&attempt);
+            Ok((heard, login))
+        }
+        Err(refused) => {
+            if refused.counts() {
+                gate.backoff.failed(&attempt, Instant::now());
+            }
+            Err(told(refused))
         }
     }
 }
@@ -76,7 +90,7 @@ fn log_refusal(gate: &Inner, guest: &Guest, version: Version, refused: &Refused)
     }
 }
 
-async fn arrive(gate: &Inner, stream: &mut impl Stream) -> Result<Arrival, Turned> {
+async fn hear(gate: &Inner, stream: &mut impl Stream) -> Result<Heard, Turned> {
     let mut inbound = BytesMut::new();
     let frame = loop {
         match wire::next_frame(&mut inbound, gate.limits.first_packet, None) {
@@ -100,9 +114,7 @@ async fn arrive(gate: &Inner, stream: &mut impl Stream) -> Result<Arrival, Turne
         VersionFault::TooNew => unsupported(Version::V5),
     })?;
     let connect = wire::decode_connect(frame, version).map_err(|fault| told(version, fault))?;
-    let login = login::check(&connect, gate).await;
-    let login = login.map_err(|refused| Turned::Told(version, refused))?;
-    Ok(Arrival { version, connect, login, rest: inbound })
+    Ok(Heard { version, connect, rest: inbound })
 }
 
 fn unsupported(version: Version) -> Turned {
@@ -120,18 +132,25 @@ fn told(version: Version, fault: Fault) -> Turned {
 }
 
 /// The bytes of a CONNACK that refuses.
-fn refusal(version: Version, refused: Refused) -> BytesMut {
+fn refusal(gate: &Inner, version: Version, refused: Refused) -> BytesMut {
     let mut words = BytesMut::new();
-    let ack =
-        ConnectAck { reason_code: refused.reason, reason_string: Some(refused.why.into()), ..ConnectAck::default() };
+    let elsewhere = gate.limits.server_reference.as_deref();
+    let ack = ConnectAck {
+        reason_code: refused.reason,
+        reason_string: Some(refused.why.into()),
+        server_reference: elsewhere
+            .filter(|_| refused.reason == ConnectAckReason::UseAnotherServer)
+            .map(|reference| reference.to_owned().into()),
+        ..ConnectAck::default()
+    };
     let dialect = Dialect { version, maximum_packet: 0, problem_information: true };
     wire::encode(Packet::ConnectAck(Box::new(ack)), dialect, &mut words);
     words
 }
 
 /// Hands a verified connection to the engine and to a task of its own, which is as small as idle connections need.
-async fn admit(gate: Arc<Inner>, stream: impl Stream, guest: Guest, arrival: Arrival) {
-    let Arrival { version, mut connect, login, rest } = arrival;
+async fn admit(gate: Arc<Inner>, stream: impl Stream, guest: Guest, heard: Heard, login: Login) {
+    let Heard { version, mut connect, rest } = heard;
     let Guest { peer, transport, pass, .. } = guest;
     drop(pass);
     let assigned = connect.client_id.is_empty().then(|| format!("auto-{}", uuid::Uuid::now_v7().simple()));
@@ -154,10 +173,10 @@ async fn admit(gate: Arc<Inner>, stream: impl Stream, guest: Guest, arrival: Arr
     match Connection::open(gate.clone(), stream, setup, login.ends_at_ms).await {
         Ok(connection) => drop(gate.tasks.spawn(connection.run())),
         Err(stream) => {
-            let why = "the server is stopping";
-            let refused = Refused::new(ConnectAckReason::ServerUnavailable, "server_shutting_down", why);
+            let refused = login::stopping(&gate.limits);
             gate.metrics.refuse(refused.code);
-            farewell(stream, refusal(version, refused)).await;
+            let words = refusal(&gate, version, refused);
+            farewell(stream, words).await;
         }
     }
 }

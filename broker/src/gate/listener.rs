@@ -1,16 +1,19 @@
-//! Accepts sockets. Nothing here waits for a peer: the handshake happens in the connection's own task.
+//! Accepts sockets. Nothing here waits for a peer: everything else happens in the connection's own task.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use socket2::{SockRef, TcpKeepalive};
+use tidings_shared::http::Server;
+use tidings_shared::tls::ServerTls;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep, timeout_at};
-use tokio_rustls::TlsAcceptor;
+use tokio::time::{Instant, sleep};
 
-use super::greeting::{Guest, greet};
+use super::entrance::{Inside, receive};
+use super::guest::Guest;
 use super::metrics::{By, Transport};
 use super::{Gate, Inner};
 
@@ -24,25 +27,31 @@ const PROBE: Duration = Duration::from_secs(300);
 impl Gate {
     /// Serves MQTT over plain TCP until the shutdown.
     pub async fn serve_tcp(&self, listener: TcpListener) {
-        self.0.serve(listener, Transport::Tcp, None).await;
+        self.0.serve(listener, Inside::Plain).await;
     }
 
     /// Serves MQTT over TLS until the shutdown.
-    pub async fn serve_tls(&self, listener: TcpListener, config: Arc<rustls::ServerConfig>) {
-        self.0.serve(listener, Transport::Tls, Some(config.into())).await;
+    pub async fn serve_tls(&self, listener: TcpListener, tls: ServerTls) {
+        self.0.serve(listener, Inside::Tls(tls)).await;
+    }
+
+    /// Serves HTTP until the shutdown; who owns the server lets requests under way finish.
+    pub async fn serve_http(&self, listener: TcpListener, server: Server) {
+        self.0.serve(listener, Inside::Http(server)).await;
     }
 }
 
 impl Inner {
-    async fn serve(self: &Arc<Self>, listener: TcpListener, transport: Transport, tls: Option<TlsAcceptor>) {
+    async fn serve(self: &Arc<Self>, listener: TcpListener, inside: Inside) {
         let mut logged: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
+                biased;
+                () = self.closing.wait() => break,
                 accepted = listener.accept() => accepted,
-                () = self.shutdown.wait() => return,
             };
             match accepted {
-                Ok((socket, peer)) => self.accepted(socket, peer, transport, tls.clone()),
+                Ok((socket, peer)) => self.accepted(socket, peer, &inside),
                 Err(error) if is_the_peers(&error) => {}
                 Err(error) => {
                     self.metrics.accept_errors.inc();
@@ -50,7 +59,7 @@ impl Inner {
                         logged = Some(Instant::now());
                         tracing::error!(
                             %error,
-                            transport = transport.name(),
+                            transport = inside.transport().name(),
                             "a socket could not be accepted; clients wait (too many open files? raise the limit, see `ulimit -n`)"
                         );
                     }
@@ -58,40 +67,37 @@ impl Inner {
                 }
             }
         }
+        // Who is in the queue already is told that the broker stops.
+        while let Some(Ok((socket, peer))) = listener.accept().now_or_never() {
+            self.accepted(socket, peer, &inside);
+        }
     }
 
-    fn accepted(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr, transport: Transport, tls: Option<TlsAcceptor>) {
+    fn accepted(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr, inside: &Inside) {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let transport = inside.transport();
         self.metrics.accepted.get_or_create(&By { transport }).inc();
-        let pass = match self.lobby.enter(peer.ip()) {
+        let refuse = |code| {
+            self.metrics.refuse(code);
+            tracing::debug!(%peer, transport = transport.name(), code, "connection refused");
+        };
+        let proxied = self.limits.proxies.iter().any(|network| network.contains(peer.ip()));
+        let in_time = proxied || self.lobby.is_in_time(peer.ip());
+        if !in_time && transport == Transport::Tls {
+            // A handshake only to say no would cost what is to be saved.
+            return refuse("connect_rate");
+        }
+        let pass = if proxied { self.lobby.enter_unnamed() } else { self.lobby.enter(peer.ip()) };
+        let pass = match pass {
             Ok(pass) => pass,
-            Err(full) => {
-                self.metrics.refuse(full.code());
-                tracing::debug!(%peer, code = full.code(), "connection refused");
-                return;
-            }
+            Err(full) => return refuse(full.code()),
         };
         // Neither option is needed to serve the client.
         let _ = socket.set_nodelay(true);
         let _ = SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE));
-        let guest = Guest { peer, transport, deadline: Instant::now() + self.limits.connect_deadline, pass };
-        let gate = Arc::clone(self);
-        match tls {
-            None => drop(self.tasks.spawn(greet(gate, socket, guest))),
-            Some(tls) => drop(self.tasks.spawn(async move {
-                let handshake = tokio::select! {
-                    handshake = timeout_at(guest.deadline, tls.accept(socket)) => handshake,
-                    () = gate.shutdown.wait() => return,
-                };
-                match handshake {
-                    Ok(Ok(stream)) => greet(gate, stream, guest).await,
-                    Ok(Err(error)) => {
-                        gate.metrics.refuse("tls_handshake");
-                        tracing::debug!(%peer, %error, code = "tls_handshake", "connection refused");
-                    }
-                    Err(_) => gate.metrics.refuse("connect_deadline"),
-                }
-            })),
-        }
+        let deadline = Instant::now() + self.limits.connect_deadline;
+        let guest = Guest { peer, transport, deadline, pass, in_time, certified_until_ms: None };
+        self.tasks.spawn(receive(Arc::clone(self), socket, guest, inside.clone(), proxied));
     }
 }
 

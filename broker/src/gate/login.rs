@@ -1,11 +1,15 @@
 //! Who is at the door: user name `JWT` with a token (or, in MQTT 5, authentication method `JWT`), or user name `handler`
 //! with a shared key. Nobody else.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use rmqtt_codec::v5::{Connect, ConnectAckReason};
 use tidings_shared::auth::{Claims, TokenError};
 use tidings_shared::topic::access::Principal;
 
-use super::Inner;
+use super::backoff::{Attempt, Backoff, Kind};
+use super::{Inner, Limits};
 use crate::engine::{METHOD, TokenFacts};
 
 /// The user name of a device, whose password is its token.
@@ -20,7 +24,7 @@ pub(super) struct Login {
     /// What revocations look at; `None` for handlers.
     pub(super) token: Option<Box<TokenFacts>>,
     /// When the connection has to end: at the token's `exp`, or at the end of the leeway when only that made it good.
-    /// `None` for handlers, and for tokens without `exp` where those are allowed.
+    /// `None` for handlers with a key, and for tokens without `exp` where those are allowed.
     pub(super) ends_at_ms: Option<i64>,
 }
 
@@ -39,6 +43,41 @@ impl Refused {
     pub(super) fn new(reason: ConnectAckReason, code: &'static str, why: impl Into<String>) -> Self {
         Self { reason, code, why: why.into() }
     }
+
+    /// Whether it counts as a failed log-in: what may be good in a moment does not.
+    pub(super) fn counts(&self) -> bool {
+        let refused = [ConnectAckReason::BadUserNameOrPassword, ConnectAckReason::NotAuthorized].contains(&self.reason);
+        refused && self.code != NOT_YET_VALID
+    }
+}
+
+/// The code of a token that only came early.
+pub(super) const NOT_YET_VALID: &str = "token_not_yet_valid";
+
+/// What an arrival is told when the broker stops.
+pub(super) fn stopping(limits: &Limits) -> Refused {
+    let (reason, why) = match limits.server_reference {
+        Some(_) => {
+            (ConnectAckReason::UseAnotherServer, "the server is stopping; connect to the one that is referred to")
+        }
+        None => (ConnectAckReason::ServerUnavailable, "the server is stopping"),
+    };
+    Refused::new(reason, "server_shutting_down", why)
+}
+
+/// What is told to who has failed too often.
+pub(super) fn held_back(left: Duration) -> Refused {
+    let why = format!("too many failed log-ins; try again in {} s", left.as_secs_f64().ceil());
+    Refused::new(ConnectAckReason::ConnectionRateExceeded, "login_backoff", why)
+}
+
+/// This log-in, for counting failures.
+pub(super) fn attempt(connect: &Connect, address: IpAddr, backoff: &Backoff) -> Attempt {
+    let by_method = connect.auth_method.as_deref() == Some(METHOD);
+    let secret = connect.auth_data.as_deref().filter(|_| by_method).or(connect.password.as_deref()).unwrap_or_default();
+    let user = connect.username.as_deref().unwrap_or_default();
+    let kind = if by_method || user == TOKEN_USER { Kind::Token } else { Kind::Key };
+    backoff.attempt(address, kind, user.as_bytes(), secret.trim_ascii())
 }
 
 /// Checks a token, as the password of CONNECT, as Authentication Data, or as a fresh one.
@@ -54,8 +93,9 @@ async fn device(gate: &Inner, token: &[u8]) -> Result<Login, Refused> {
     Ok(Login { principal: claims.principal(), token: TokenFacts::of(&claims), ends_at_ms: claims.ends_at_ms })
 }
 
-/// Checks who a CONNECT says that it is.
-pub(super) async fn check(connect: &Connect, gate: &Inner) -> Result<Login, Refused> {
+/// Checks who a CONNECT says that it is. Whoever has shown a client certificate of `broker.tls.client_ca` is let in as
+/// handler without a key, until the certificate expires.
+pub(super) async fn check(connect: &Connect, gate: &Inner, certified_until_ms: Option<i64>) -> Result<Login, Refused> {
     let bad = |code, why: &str| Refused::new(ConnectAckReason::BadUserNameOrPassword, code, why);
     let password = connect.password.as_deref();
     match connect.auth_method.as_deref() {
@@ -78,6 +118,9 @@ pub(super) async fn check(connect: &Connect, gate: &Inner) -> Result<Login, Refu
         (Some(TOKEN_USER), None) => Err(bad("token_malformed", "the password of user JWT is its token")),
         (Some(HANDLER_USER), Some(key)) if std::str::from_utf8(key).is_ok_and(|key| gate.keys.accepts(key)) => {
             Ok(Login { principal: Principal::Handler, token: None, ends_at_ms: None })
+        }
+        (Some(HANDLER_USER), None) if certified_until_ms.is_some() => {
+            Ok(Login { principal: Principal::Handler, token: None, ends_at_ms: certified_until_ms })
         }
         (Some(HANDLER_USER), _) => Err(bad("handler_key", "this is not a handler key")),
         (Some(_), _) => Err(bad("user_name", "the user name is JWT (password: a token) or handler (password: a key)")),

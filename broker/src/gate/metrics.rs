@@ -4,7 +4,7 @@ use prometheus_client::encoding::{EncodeLabelSet, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 /// How a client reached the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,6 +15,8 @@ pub enum Transport {
     Tls,
     /// WebSocket on the HTTP listener.
     WebSocket,
+    /// HTTP.
+    Http,
 }
 
 impl Transport {
@@ -25,6 +27,7 @@ impl Transport {
             Self::Tcp => "tcp",
             Self::Tls => "tls",
             Self::WebSocket => "websocket",
+            Self::Http => "http",
         }
     }
 }
@@ -49,10 +52,17 @@ pub struct Why {
     pub code: &'static str,
 }
 
+/// The limit that held somebody back.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Held {
+    /// The name of the setting below `broker.limits`.
+    pub limit: &'static str,
+}
+
 /// The gate's counters. Cheap to clone; clones count together.
 #[derive(Debug, Clone, Default)]
 pub struct GateMetrics {
-    /// Connections that have logged in and are open.
+    /// Connections that have logged in and are open; of HTTP, those that have sent a byte.
     pub connections: Family<By, Gauge>,
     /// Connections that have not logged in yet.
     pub unauthenticated: Gauge,
@@ -70,13 +80,27 @@ pub struct GateMetrics {
     pub bytes_received: Counter,
     /// Bytes sent after the log-in.
     pub bytes_sent: Counter,
+    /// Handshakes and log-ins that wait for their turn at the processor.
+    pub waiting: Gauge,
+    /// Times that somebody who sent more than they may was held back (HTTP: refused), by limit.
+    pub throttled: Family<Held, Counter>,
+    /// Seconds until the TLS certificate expires; negative afterwards.
+    pub certificate_expiry: Gauge,
+    /// Times that changed TLS files were taken over.
+    pub tls_reloads: Counter,
+    /// Times that changed TLS files could not be used.
+    pub tls_reload_failures: Counter,
 }
 
 impl GateMetrics {
     /// Adds the counters to a registry.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("tidings_broker");
-        registry.register("connections", "Logged-in MQTT connections, by transport", self.connections.clone());
+        registry.register(
+            "connections",
+            "Open connections (of MQTT: logged-in ones), by transport",
+            self.connections.clone(),
+        );
         registry.register(
             "unauthenticated_connections",
             "MQTT connections that have not logged in yet",
@@ -89,10 +113,28 @@ impl GateMetrics {
         registry.register("packets_received", "MQTT packets received", self.packets_received.clone());
         registry.register("bytes_received", "MQTT bytes received", self.bytes_received.clone());
         registry.register("bytes_sent", "MQTT bytes sent", self.bytes_sent.clone());
+        registry.register("logins_waiting", "Handshakes and log-ins that wait for their turn", self.waiting.clone());
+        registry.register("throttled", "Times that a sender was held back, by limit", self.throttled.clone());
+        registry.register("tls_reloads", "Times that changed TLS files were taken over", self.tls_reloads.clone());
+        registry.register(
+            "tls_reload_failures",
+            "Times that changed TLS files could not be used",
+            self.tls_reload_failures.clone(),
+        );
+        registry.register_with_unit(
+            "tls_certificate_expiry",
+            "Time until the TLS certificate expires",
+            Unit::Seconds,
+            self.certificate_expiry.clone(),
+        );
     }
 
     pub(super) fn refuse(&self, code: &'static str) {
         self.refused.get_or_create(&Why { code }).inc();
+    }
+
+    pub(super) fn hold(&self, limit: &'static str) {
+        self.throttled.get_or_create(&Held { limit }).inc();
     }
 
     pub(super) fn close(&self, code: &'static str) {

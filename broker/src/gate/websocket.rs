@@ -20,7 +20,8 @@ use tidings_shared::http::ApiError;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::greeting::{Guest, greet};
+use super::greeting::greet;
+use super::guest::Guest;
 use super::metrics::{By, Transport};
 use super::{Gate, Inner};
 
@@ -65,7 +66,9 @@ async fn upgrade(State(gate): State<Arc<Inner>>, request: Request) -> Response {
     };
     let largest = gate.limits.packet.max(gate.limits.first_packet) + FRAME_SLACK;
     let deadline = Instant::now() + gate.limits.connect_deadline;
-    let guest = Guest { peer, transport: Transport::WebSocket, deadline, pass };
+    // Its address was counted when the HTTP connection came.
+    let in_time = true;
+    let guest = Guest { peer, transport: Transport::WebSocket, deadline, pass, in_time, certified_until_ms: None };
     upgrade
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)

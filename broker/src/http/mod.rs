@@ -30,6 +30,8 @@
 //! | 408 | `body_timeout` | the body did not arrive in time |
 //! | 409 | `cursor_unknown` | a cursor that is acknowledged is not of this log |
 //! | 413 | `payload_too_large` | the body is longer than `broker.limits.packet` |
+//! | 429 | `message_rate` | the user publishes more than `broker.limits.messages_per_user` or `bytes_per_user`; `Retry-After` |
+//! | 429 | `login_backoff` | too many failed log-ins with these credentials or from this address; `Retry-After` |
 //! | 429 | `too_many_polls` | the user has `broker.limits.polls_per_user` requests waiting already |
 //! | 500 | `internal` | the log could not be read; the server's own log says why |
 //! | 503 | `log_full` | the disk is full or too slow; try again after `Retry-After` |
@@ -68,6 +70,7 @@ use tidings_shared::http::ApiError;
 use tidings_shared::lifecycle::Shutdown;
 
 use crate::core::EngineHandle;
+use crate::gate::Throttles;
 use crate::log::MessageLog;
 use crate::metrics::{Answered, HttpMetrics};
 
@@ -128,6 +131,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Where it counts.
     pub metrics: HttpMetrics,
+    /// What users may publish.
+    pub throttles: Throttles,
     /// Ends waiting polls.
     pub shutdown: Shutdown,
     /// Who may use the admin door.

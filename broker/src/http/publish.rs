@@ -1,5 +1,7 @@
 //! `POST /v1/publish/{topic}`: the body is the payload; 202 means that it is durable (or handed on, with QoS 0).
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -70,6 +72,7 @@ pub(super) async fn publish(
     if let Some(claims) = &claims {
         door.parts.engine.revocations().admit(claims)?;
     }
+    door.parts.throttles.publish(&principal, payload.len()).map_err(too_fast)?;
     let publish = PublishRequest {
         principal,
         client,
@@ -128,6 +131,12 @@ fn properties(headers: &HeaderMap, payload: &[u8]) -> MessageProperties {
         payload_is_utf8: is_text && str::from_utf8(payload).is_ok(),
         ..MessageProperties::default()
     }
+}
+
+fn too_fast(wait: Duration) -> ApiError {
+    let message = "this user publishes more in a second than is allowed here; nothing was published, try again";
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "message_rate", message).retry_after(seconds)
 }
 
 fn topic_invalid() -> ApiError {

@@ -16,6 +16,8 @@ pub enum Kind {
     Path,
     /// `IP:PORT`, or `HOST:PORT` where HOST is `localhost`.
     Address,
+    /// One or more of [`Kind::Address`]: a list, or separated by commas.
+    Addresses,
     /// An `http://` or `https://` (or `mqtt://`, `mqtts://`, `sqlite://`, `postgres://`) address.
     Url,
     /// `true` or `false`.
@@ -48,6 +50,8 @@ pub enum Value {
     Path(PathBuf),
     /// Of [`Kind::Address`].
     Address(SocketAddr),
+    /// Of [`Kind::Addresses`]; at least one.
+    Addresses(Vec<SocketAddr>),
     /// Of [`Kind::Flag`].
     Flag(bool),
     /// Of [`Kind::Count`], [`Kind::Bytes`] (bytes) and [`Kind::Duration`] (milliseconds).
@@ -78,6 +82,10 @@ impl Kind {
             Self::Texts | Self::Secrets => "a list of texts (in a variable: separated by commas)".to_owned(),
             Self::Path => "a path".to_owned(),
             Self::Address => "an address such as 127.0.0.1:1883 or [::]:8883".to_owned(),
+            Self::Addresses => {
+                "one or more addresses such as 127.0.0.1:1883 or [::]:8883 (in a variable: separated by commas)"
+                    .to_owned()
+            }
             Self::Url => {
                 "an address such as https://host:port, mqtt://host, postgres://user@host/name or sqlite://file"
                     .to_owned()
@@ -95,6 +103,8 @@ impl Kind {
         match (self, raw) {
             (Self::Texts | Self::Secrets, Raw::Many(items)) => Some(Value::Texts(items.clone())),
             (Self::Texts | Self::Secrets, Raw::One(text)) => Some(Value::Texts(split_list(text))),
+            (Self::Addresses, Raw::Many(items)) => addresses(items),
+            (Self::Addresses, Raw::One(text)) => addresses(&split_list(text)),
             (_, Raw::Many(_)) => None,
             (_, Raw::One(text)) => self.read_one(text.trim()),
         }
@@ -102,10 +112,10 @@ impl Kind {
 
     fn read_one(self, text: &str) -> Option<Value> {
         match self {
-            Self::Texts | Self::Secrets => None,
+            Self::Texts | Self::Secrets | Self::Addresses => None,
             Self::Text | Self::Secret => (!text.is_empty()).then(|| Value::Text(text.to_owned())),
             Self::Path => (!text.is_empty()).then(|| Value::Path(PathBuf::from(text))),
-            Self::Address => text.replace("localhost:", "127.0.0.1:").parse().ok().map(Value::Address),
+            Self::Address => address(text).map(Value::Address),
             Self::Url => {
                 let rest = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme))?;
                 (!rest.is_empty()).then(|| Value::Text(text.trim_end_matches('/').to_owned()))
@@ -135,6 +145,18 @@ impl Kind {
             Self::Choice(words) => words.contains(&text).then(|| Value::Text(text.to_owned())),
         }
     }
+}
+
+fn address(text: &str) -> Option<SocketAddr> {
+    text.replace("localhost:", "127.0.0.1:").parse().ok()
+}
+
+/// All of them, or none when one is no address or one is there twice.
+fn addresses(texts: &[String]) -> Option<Value> {
+    let list: Vec<SocketAddr> = texts.iter().map(|text| address(text.trim())).collect::<Option<_>>()?;
+    let distinct: std::collections::HashSet<&SocketAddr> = list.iter().filter(|address| address.port() != 0).collect();
+    let fixed = list.iter().filter(|address| address.port() != 0).count();
+    (!list.is_empty() && distinct.len() == fixed).then_some(Value::Addresses(list))
 }
 
 fn split_list(text: &str) -> Vec<String> {

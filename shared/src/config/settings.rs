@@ -123,7 +123,7 @@ impl Settings {
         self.optional_text(path).unwrap_or_else(|| format!("sqlite://{}", self.path("data").join(name).display()))
     }
 
-    /// A socket address that has a default.
+    /// A socket address that has a default; of several the first.
     #[must_use]
     pub fn address(&self, path: &str) -> SocketAddr {
         self.optional_address(path).unwrap_or_else(|| {
@@ -137,7 +137,17 @@ impl Settings {
     pub fn optional_address(&self, path: &str) -> Option<SocketAddr> {
         match self.value(path)? {
             Value::Address(address) => Some(*address),
+            Value::Addresses(addresses) => addresses.first().copied(),
             _ => self.wrong_kind(path),
+        }
+    }
+
+    /// The socket addresses of a list that has a default: at least one.
+    #[must_use]
+    pub fn addresses(&self, path: &str) -> Vec<SocketAddr> {
+        match self.value(path) {
+            Some(Value::Addresses(addresses)) => addresses.clone(),
+            _ => self.wrong_kind(path).unwrap_or_default(),
         }
     }
 
@@ -260,6 +270,7 @@ fn shown(value: &Value, kind: Kind) -> String {
         Value::Texts(items) => format!("[{}]", items.join(", ")),
         Value::Path(path) => path.display().to_string(),
         Value::Address(address) => address.to_string(),
+        Value::Addresses(addresses) => addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", "),
         Value::Flag(flag) => flag.to_string(),
         Value::Number(number) => number.to_string(),
     }

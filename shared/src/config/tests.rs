@@ -155,3 +155,22 @@ fn the_default_file_is_toml_and_says_every_setting() {
         assert!(reference_page(&[SETTINGS]).contains(setting.path));
     }
 }
+
+#[test]
+fn an_address_may_be_a_list_of_addresses() {
+    const TABLE: &[Setting] = &[Setting::new("broker.mqtt.listen", Kind::Addresses, "127.0.0.1:1883", "Where.")];
+    let read = |text: &str| Loader::new(&[TABLE]).flag("--set", "broker.mqtt.listen", text).load();
+    let settings = read("localhost:1, 0.0.0.0:2,[::]:3").unwrap();
+    let addresses: Vec<String> = settings.addresses("broker.mqtt.listen").iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["127.0.0.1:1", "0.0.0.0:2", "[::]:3"]);
+    assert_eq!(settings.address("broker.mqtt.listen").port(), 1, "who wants one gets the first");
+    assert_eq!(settings.show()[0].value, "127.0.0.1:1, 0.0.0.0:2, [::]:3");
+    for wrong in [",", "127.0.0.1:1,here", "127.0.0.1:1,127.0.0.1:1", "127.0.0.1"] {
+        assert!(read(wrong).unwrap_err().to_string().contains("one or more addresses"), "{wrong}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tidings.toml");
+    std::fs::write(&file, "[broker.mqtt]\nlisten = [\"127.0.0.1:1\", \"[::1]:1\"]\n").unwrap();
+    let settings = Loader::new(&[TABLE]).file(&file).load().unwrap();
+    assert_eq!(settings.addresses("broker.mqtt.listen").len(), 2);
+}

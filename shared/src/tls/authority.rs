@@ -66,6 +66,18 @@ impl DevAuthority {
     /// # Errors
     /// When a name is none, or the files cannot be written.
     pub fn issue_server(&self, name: &str, names: &[&str]) -> Result<Issued, TlsError> {
+        self.issue(name, names, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// A client certificate, kept as `NAME.pem` and `NAME.key`.
+    ///
+    /// # Errors
+    /// When the files cannot be written.
+    pub fn issue_client(&self, name: &str) -> Result<Issued, TlsError> {
+        self.issue(name, &[], ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn issue(&self, name: &str, names: &[&str], usage: ExtendedKeyUsagePurpose) -> Result<Issued, TlsError> {
         let issued = Issued {
             certificate: self.folder.join(format!("{name}.pem")),
             key: self.folder.join(format!("{name}.key")),
@@ -82,7 +94,7 @@ impl DevAuthority {
         let mut params =
             CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).map_err(fault)?;
         params.distinguished_name.push(DnType::CommonName, name);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = vec![usage];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().map_err(fault)?;
         let certificate = params.signed_by(&key, &authority).map_err(fault)?;

@@ -64,7 +64,7 @@ pub(crate) fn load(common: &Common, up: &UpArgs, defaults: &Defaults) -> Result<
 /// there is no such port.
 fn shifted(kind: Kind, default: &str, offset: u16) -> Option<Option<String>> {
     let ours = match kind {
-        Kind::Address => true,
+        Kind::Address | Kind::Addresses => true,
         Kind::Url => default.contains("://127.0.0.1:"),
         _ => false,
     };

@@ -23,14 +23,18 @@ pub(super) fn table(up: &Up) -> anyhow::Result<String> {
     let data = settings.path("data");
     let credentials = up.simulators.credentials();
     let address = |setting: &str| reach(settings.address(setting));
+    let every = |setting: &str, before: &str, after: &str| {
+        let addresses = settings.addresses(setting).into_iter();
+        addresses.map(|listen| format!("{before}{}{after}", reach(listen))).collect::<Vec<_>>().join(", ")
+    };
     let mut rows = vec![
-        ("MQTT", address("broker.mqtt.listen").to_string()),
+        ("MQTT", every("broker.mqtt.listen", "", "")),
         (
             "MQTT over TLS",
-            format!("{}  (trust {})", address("broker.mqtt_tls.listen"), data.join("ca/ca.pem").display()),
+            format!("{}  (trust {})", every("broker.mqtt_tls.listen", "", ""), data.join("ca/ca.pem").display()),
         ),
-        ("MQTT over WebSocket", format!("ws://{}/mqtt", address("broker.http.listen"))),
-        ("broker HTTP", format!("http://{}/v1/messages", address("broker.http.listen"))),
+        ("MQTT over WebSocket", every("broker.http.listen", "ws://", "/mqtt")),
+        ("broker HTTP", every("broker.http.listen", "http://", "/v1/messages")),
         ("push-gateway", format!("http://{}/v1/notifications", address("push.listen"))),
         ("passbook-service", format!("http://{}/api/passes", address("wallet.listen"))),
         ("handlers' health", format!("http://{}/readyz", address("handlers.listen"))),

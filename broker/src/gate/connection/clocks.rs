@@ -34,11 +34,24 @@ impl<S: Stream> Connection<S> {
         if self.stuck_since.is_some_and(|since| since + self.gate.limits.write_deadline <= now) {
             return Some(End::Stuck);
         }
+        if self.throttle.held_until().is_some() && self.held_too_long().is_some_and(|at| at <= now) {
+            return Some(End::TooFast);
+        }
         // While a peer is not read from, its silence says nothing.
-        if self.listening() && self.patience.is_some_and(|patience| self.last_packet + patience <= now) {
+        if self.listening() && self.patience().is_some_and(|patience| self.last_packet + patience <= now) {
             return Some(End::KeepAlive);
         }
         None
+    }
+
+    /// One and a half times the keep-alive.
+    fn patience(&self) -> Option<Duration> {
+        (self.keep_alive_s > 0).then(|| Duration::from_secs(self.keep_alive_s.into()) * 3 / 2)
+    }
+
+    /// When a connection that is held back without pause has been so for too long.
+    fn held_too_long(&self) -> Option<Instant> {
+        Some(self.throttle.held_since()? + self.gate.limits.patience)
     }
 
     /// When to look again.
@@ -50,8 +63,9 @@ impl<S: Stream> Connection<S> {
             now + Duration::from_millis(u64::try_from(left).unwrap_or(0)).min(longest)
         });
         let stuck = self.stuck_since.map(|since| since + self.gate.limits.write_deadline);
-        let keep_alive = self.patience.map(|patience| (self.last_packet + patience).max(now + RECHECK));
-        [expiry, stuck, keep_alive].into_iter().flatten().min().unwrap_or(now + longest)
+        let keep_alive = self.patience().map(|patience| (self.last_packet + patience).max(now + RECHECK));
+        let held = self.throttle.held_until().map(|until| self.held_too_long().map_or(until, |at| at.min(until)));
+        [expiry, stuck, keep_alive, held].into_iter().flatten().min().unwrap_or(now + longest)
     }
 }
 

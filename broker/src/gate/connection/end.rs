@@ -24,6 +24,8 @@ pub(super) enum End {
     Expired,
     /// The client does not take what we send.
     Stuck,
+    /// The client has sent more than it may for too long.
+    TooFast,
     /// The engine has stopped.
     Stopped,
 }
@@ -70,6 +72,7 @@ impl End {
             Self::KeepAlive => "keep_alive_timeout",
             Self::Expired => "token_expired",
             Self::Stuck => "write_deadline",
+            Self::TooFast => "message_rate",
             Self::Stopped => "server_shutting_down",
         }
     }
@@ -84,6 +87,10 @@ impl End {
                 (DisconnectReasonCode::KeepAliveTimeout, "nothing came for one and a half times the keep alive")
             }
             Self::Expired => (DisconnectReasonCode::NotAuthorized, "the token has expired"),
+            Self::TooFast => (
+                DisconnectReasonCode::MessageRateTooHigh,
+                "more messages or bytes in a second than are allowed here, for too long",
+            ),
             Self::Stopped => (DisconnectReasonCode::ServerShuttingDown, "the server is stopping"),
         };
         Some(Disconnect { reason_string: Some(why.into()), ..Disconnect::new(reason) })

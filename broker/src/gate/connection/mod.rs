@@ -13,7 +13,6 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::BytesMut;
 use rmqtt_codec::v5::{Connect, Packet};
@@ -27,6 +26,7 @@ use super::aliases::Aliases;
 use super::metrics::{By, Transport};
 use super::outbox::{Closing, Outbox};
 use super::stream::{Stream, farewell, poll_receive};
+use super::throttle::{Throttle, Used};
 use super::wire::{self, Dialect, Version};
 use crate::engine::{ConnId, ConnectRequest, Protocol, TokenFacts};
 
@@ -70,13 +70,15 @@ pub(super) struct Connection<S> {
     assigned: Option<Box<str>>,
     /// Topic aliases, when the client allows them.
     aliases: Option<Box<Aliases>>,
-    /// One and a half times the keep-alive; `None` for none.
-    patience: Option<Duration>,
+    /// The keep-alive in seconds; 0 for none.
+    keep_alive_s: u16,
     ends_at_ms: Option<i64>,
     /// CONNECT had an authentication method, so AUTH may follow.
     by_method: bool,
     /// The alias that stands for the topic of fresh tokens; 0: none.
     token_alias: u16,
+    /// What it may send, and whether it is held back.
+    throttle: Throttle,
     last_packet: Instant,
     stuck_since: Option<Instant>,
     timer: Pin<Box<Sleep>>,
@@ -111,7 +113,7 @@ impl<S: Stream> Connection<S> {
         let by_method = connect.auth_method.is_some();
         let aliases = Aliases::new(connect.topic_alias_max);
         let ours = keep_alive_limit(gate.limits.keep_alive, connect.keep_alive, version);
-        let keep_alive = Duration::from_secs(ours.unwrap_or(connect.keep_alive).into());
+        let keep_alive_s = ours.unwrap_or(connect.keep_alive);
         let request = ConnectRequest {
             protocol: if version == Version::V5 { Protocol::V5 } else { Protocol::V3 },
             principal,
@@ -119,6 +121,7 @@ impl<S: Stream> Connection<S> {
             connect,
             server_keep_alive_s: ours,
         };
+        let throttle = Throttle::new(&request.principal, &gate.limits);
         let outbox = Arc::new(Outbox::new(gate.limits.outbox));
         let Ok(conn) = gate.engine.connect(request, outbox.clone()).await else {
             return Err(stream);
@@ -141,10 +144,11 @@ impl<S: Stream> Connection<S> {
             transport,
             assigned: assigned.map(String::into_boxed_str),
             aliases,
-            patience: (!keep_alive.is_zero()).then(|| keep_alive * 3 / 2),
+            keep_alive_s,
             ends_at_ms,
             by_method,
             token_alias: 0,
+            throttle,
             last_packet: now,
             stuck_since: None,
             timer: Box::pin(sleep_until(now)),
@@ -179,6 +183,10 @@ impl<S: Stream> Connection<S> {
                 }
                 Event::Answered => {}
                 Event::Timer => {
+                    if self.throttle.release() {
+                        // Its silence was our doing.
+                        self.last_packet = Instant::now();
+                    }
                     match self.overdue() {
                         // The engine may have kept us from reading what has long arrived.
                         Some(End::KeepAlive) if self.received_meanwhile().await => continue,
@@ -196,14 +204,18 @@ impl<S: Stream> Connection<S> {
     /// Gives every whole packet to the engine. Waits while the engine has more than it can do: nothing is read
     /// meanwhile, which slows the peer down.
     async fn hand_over(&mut self) -> Result<(), End> {
-        while self.reading && !self.inbound.is_empty() {
+        while self.reading && !self.inbound.is_empty() && self.throttle.held_until().is_none() {
             let version = self.dialect.version;
             let frame = wire::next_frame(&mut self.inbound, self.gate.limits.packet, Some(version));
             let Some(frame) = frame.map_err(End::Fault)? else { break };
             self.last_packet = Instant::now();
             self.gate.metrics.packets_received.inc();
             let ping = wire::is_ping(&frame);
+            let bytes = frame.size();
             let packet = wire::decode(frame, version).map_err(End::Fault)?;
+            // Without a borrow, which would keep room for a packet in the task.
+            let counts = matches!(packet, Packet::Publish(_) | Packet::Subscribe(_) | Packet::Unsubscribe(_));
+            self.count(counts, bytes);
             if ping {
                 self.pending.push_back(Packet::PingResponse);
                 continue;
@@ -213,6 +225,16 @@ impl<S: Stream> Connection<S> {
             }
         }
         Ok(())
+    }
+
+    /// Counts a packet; when it was one too many, the next waits.
+    fn count(&mut self, counts: bool, bytes: usize) {
+        let used = Used { messages: counts.into(), bytes: bytes as u64 };
+        if let Some(limit) = self.throttle.count(used, &self.gate.limits, &self.gate.throttles) {
+            self.gate.metrics.hold(limit);
+            let next = self.next_deadline();
+            self.timer.as_mut().reset(next);
+        }
     }
 
     /// Gives a packet to whom it is for; with a future when that takes a while, in memory of its own, because most connections
@@ -252,7 +274,7 @@ impl<S: Stream> Connection<S> {
             match poll_receive(&mut self.stream, &mut self.inbound, cx) {
                 Poll::Ready(Ok(bytes)) => return Poll::Ready(Event::Received(bytes)),
                 Poll::Ready(Err(_)) => return Poll::Ready(Event::End(End::Gone)),
-                Poll::Pending => {}
+                Poll::Pending => self.throttle.pause(),
             }
         }
         Poll::Pending

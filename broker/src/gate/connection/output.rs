@@ -20,11 +20,11 @@ const BATCH: usize = 64 * 1024;
 const CHOKE: usize = 256 * 1024;
 
 impl<S: Stream> Connection<S> {
-    /// Whether the peer is read from. One that does not take what we send is not, once enough has piled up: what it
+    /// Whether the peer is read from. One that sends more than it may is not, until it may. One that does not take what we send is not, once enough has piled up: what it
     /// asks for would only add to it.
     pub(super) fn listening(&self) -> bool {
         let choked = self.writing && (!self.pending.is_empty() || self.outbox.waiting_bytes() > CHOKE);
-        self.reading && !choked
+        self.reading && !choked && self.throttle.held_until().is_none()
     }
 
     /// Writes until the socket is full or there is nothing left; ready only when the connection is over.
@@ -94,6 +94,14 @@ impl<S: Stream> Connection<S> {
                 if ack.reason_code == ConnectAckReason::Success {
                     ack.auth_method = self.by_method.then(|| METHOD.into());
                     ack.assigned_client_id = self.assigned.take().map(|id| String::from(id).into());
+                }
+            }
+            Packet::Disconnect(disconnect) => {
+                if disconnect.reason_code == DisconnectReasonCode::ServerShuttingDown
+                    && let Some(reference) = &self.gate.limits.server_reference
+                {
+                    disconnect.reason_code = DisconnectReasonCode::UseAnotherServer;
+                    disconnect.server_reference = Some(reference.as_str().into());
                 }
             }
             Packet::Publish(publish) => {

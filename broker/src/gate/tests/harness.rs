@@ -16,6 +16,7 @@ use tokio_util::codec::Decoder;
 
 use crate::core;
 use crate::engine::Settings;
+use crate::gate::metrics::{Held, Why};
 use crate::gate::raw::Connect;
 use crate::gate::{Gate, GateMetrics, GateParts, Limits};
 use crate::log::MemoryLog;
@@ -67,6 +68,27 @@ impl House {
         let serving = gate.clone();
         tokio::spawn(async move { serving.serve_tcp(listener).await });
         Self { gate, address, metrics, clock }
+    }
+
+    /// How often this code refused somebody.
+    pub(super) fn refused(&self, code: &'static str) -> u64 {
+        self.metrics.refused.get_or_create(&Why { code }).get()
+    }
+
+    /// How often this code ended a connection.
+    pub(super) fn closed(&self, code: &'static str) -> u64 {
+        self.metrics.closed.get_or_create(&Why { code }).get()
+    }
+
+    /// How often this limit held somebody back.
+    pub(super) fn throttled(&self, limit: &'static str) -> u64 {
+        self.metrics.throttled.get_or_create(&Held { limit }).get()
+    }
+
+    /// Begins the stop, as the service does.
+    pub(super) async fn stop(&self) {
+        self.gate.0.shutdown.begin();
+        self.gate.0.engine.stop().await;
     }
 
     /// A socket that has said nothing yet.

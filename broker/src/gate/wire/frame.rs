@@ -21,6 +21,11 @@ impl Frame {
         self.bytes.first().copied().unwrap_or_default()
     }
 
+    /// The size of the packet in bytes, fixed header included.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// What follows the fixed header.
     pub fn body(&self) -> &[u8] {
         self.bytes.get(self.header..).unwrap_or_default()

@@ -23,6 +23,7 @@ use super::admin::Admin;
 use super::{Limits, Parts, router};
 use crate::core;
 use crate::engine::Settings;
+use crate::gate::{Rates, Throttles};
 use crate::log::{self, MemoryLog, MessageLog};
 use crate::metrics::HttpMetrics;
 
@@ -72,6 +73,7 @@ impl House {
             limits,
             clock: clock.clone(),
             metrics: metrics.clone(),
+            throttles: Throttles::new(Rates::OFF, Default::default()),
             shutdown: shutdown.clone(),
             admin: Admin {
                 keys: ServiceKeys::new(keys.iter().map(ToString::to_string).collect()),

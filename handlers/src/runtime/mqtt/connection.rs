@@ -17,9 +17,9 @@ use super::session::BlankSession;
 pub struct BrokerOptions {
     /// Where it is.
     pub address: BrokerAddress,
-    /// For `mqtts://`: which certificates are trusted.
+    /// For `mqtts://`: which certificates are trusted, and which one is shown.
     pub tls: Option<Arc<ClientConfig>>,
-    /// Handler keys; when one is refused the next is tried, so that keys can rotate.
+    /// Handler keys; when one is refused the next is tried, so that keys can rotate. None: a client certificate is shown.
     pub keys: Vec<String>,
     /// The MQTT client id: the same after every restart, and no other process may use it.
     pub client_id: String,
@@ -41,9 +41,11 @@ impl BrokerOptions {
         {
             options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls.clone())));
         }
-        if let Some(key) = self.keys.get(key % self.keys.len().max(1)) {
-            options.set_credentials("handler", key.clone());
-        }
+        match self.keys.get(key % self.keys.len().max(1)) {
+            Some(key) => options.set_credentials("handler", key.clone()),
+            // The client certificate says the rest.
+            None => options.set_username("handler"),
+        };
         options
             .set_clean_start(false)
             .set_session_expiry_interval(Some(session_expiry_s))
