@@ -24,8 +24,8 @@
 //! | `handler_key` | 0x86 | 4 | the handler key is wrong |
 //! | `token_…` | 0x86 | 4 | the token was refused: [`tidings_shared::auth::TokenError::code`] |
 //! | `token_revoked` | 0x87 | 5 | the token was revoked |
-//! | `token_keys_unavailable`, `token_issuer_unavailable` | 0x88 | 3 | the issuer's keys could not be fetched, or it could not be asked about the token; try again |
 //! | `login_backoff` | 0x9F | 3 | too many failed log-ins with these credentials or from this address; the reason string says how long to wait; HTTP 429 |
+//! | `token_keys_unavailable`, `token_issuer_unavailable` | 0x88 | 3 | the issuer's keys could not be fetched, or it could not be asked about the token; try again |
 //! | `server_shutting_down` | 0x88, 0x9C | 3 | the broker is stopping (0x9C with `broker.stop.server_reference`); who says no CONNECT within a second is closed |
 //! | `gone` | – | – | the client went away |
 //!

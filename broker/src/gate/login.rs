@@ -74,10 +74,10 @@ pub(super) fn held_back(left: Duration) -> Refused {
 /// This log-in, for counting failures.
 pub(super) fn attempt(connect: &Connect, address: IpAddr, backoff: &Backoff) -> Attempt {
     let by_method = connect.auth_method.as_deref() == Some(METHOD);
-    let user = if by_method { TOKEN_USER } else { connect.username.as_deref().unwrap_or_default() };
-    let kind = if user == TOKEN_USER { Kind::Token } else { Kind::Key };
-    let secret = connect.auth_data.as_deref().filter(|_| by_method).or(connect.password.as_deref());
-    backoff.attempt(address, kind, user.as_bytes(), secret.unwrap_or_default())
+    let secret = connect.auth_data.as_deref().filter(|_| by_method).or(connect.password.as_deref()).unwrap_or_default();
+    let user = connect.username.as_deref().unwrap_or_default();
+    let kind = if by_method || user == TOKEN_USER { Kind::Token } else { Kind::Key };
+    backoff.attempt(address, kind, user.as_bytes(), secret.trim_ascii())
 }
 
 /// Checks a token, as the password of CONNECT, as Authentication Data, or as a fresh one.
