@@ -8,6 +8,7 @@ use rmqtt_codec::v5::{DisconnectReasonCode, Packet, PublishAck, PublishAckReason
 
 use super::io::{ConnId, Protocol, PublishError, Published, Ticket};
 use super::publish::Origin;
+use super::reasons::Refusal;
 use super::session::SessionId;
 use super::{Engine, Output};
 use crate::log::{Appended, Key, LogError, Message};
@@ -118,7 +119,7 @@ impl Engine {
         match pending.origin {
             Origin::Qos1 { conn, pid } => {
                 self.published_qos1(conn);
-                self.refuse(conn, pid, 1, reason);
+                self.refuse(conn, pid, 1, reason.into());
             }
             Origin::Qos2 { session, pid } => self.received(session, pid, Some(reason)),
             Origin::Http(request) => self.out.push(Output::Published { request, result: Err(refusal) }),
@@ -147,16 +148,20 @@ impl Engine {
 
     /// A publish is refused: MQTT 5 has a reason code in the acknowledgement (and none for QoS 0, which is dropped);
     /// MQTT 3.1.1 has nothing but closing (3.1.1, section 3.3.5).
-    pub(crate) fn refuse(&mut self, conn: ConnId, pid: u16, qos: u8, reason: PublishAckReason) {
+    pub(crate) fn refuse(&mut self, conn: ConnId, pid: u16, qos: u8, refusal: Refusal) {
         let Some(online) = self.online(conn) else { return };
+        let Refusal { reason, why } = refusal;
         match (online.protocol, qos) {
             (Protocol::V3, _) => self.close(conn, reason.to_reason_code()),
             (Protocol::V5, 0) if reason == PublishAckReason::TopicNameInvalid => {
                 self.close(conn, DisconnectReasonCode::TopicNameInvalid);
             }
             (Protocol::V5, 0) => {}
-            (Protocol::V5, 1) => self.puback(conn, pid, reason),
-            (Protocol::V5, _) => self.pubrec(conn, pid, reason),
+            (Protocol::V5, qos) => {
+                let Some(mut ack) = publish_ack(pid, reason) else { return };
+                ack.reason_string = Some(why.into());
+                self.send(conn, if qos == 1 { Packet::PublishAck(ack) } else { Packet::PublishReceived(ack) });
+            }
         }
     }
 }

@@ -14,6 +14,12 @@ use super::timers::Timer;
 use super::will::{Fate, Will};
 use super::{Engine, Output};
 
+/// Where answers to a device's requests may go (MQTT 5, 4.10): topics that it may subscribe to and handlers publish on.
+fn response_information(request: &ConnectRequest) -> Option<String> {
+    let user = request.principal.user().filter(|_| request.connect.request_response_info)?;
+    Some(tidings_shared::topic::response_prefix(user))
+}
+
 impl Engine {
     /// CONNECT of an authenticated client.
     pub(crate) fn arrive(&mut self, conn: ConnId, request: ConnectRequest) {
@@ -74,6 +80,7 @@ impl Engine {
             assigned_client_id: assigned.then(|| (&*client).into()),
             topic_alias_max: self.settings.topic_alias_maximum,
             server_keepalive_sec: request.server_keep_alive_s,
+            response_info: response_information(&request).map(Into::into),
             user_properties: told
                 .into_iter()
                 .map(|(name, value)| (name.into(), value.into()))
@@ -202,7 +209,8 @@ impl Engine {
 
     pub(crate) fn close_with(&mut self, id: SessionId, conn: ConnId, reason: DisconnectReasonCode, fate: Fate) {
         if self.online(conn).is_some_and(|online| online.protocol == Protocol::V5) {
-            let disconnect = rmqtt_codec::v5::Disconnect::new(reason);
+            let mut disconnect = rmqtt_codec::v5::Disconnect::new(reason);
+            disconnect.reason_string = super::reasons::ended(reason).map(Into::into);
             self.send(conn, Packet::Disconnect(disconnect));
         }
         self.out.push(Output::Close { conn, reason });

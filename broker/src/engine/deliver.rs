@@ -46,10 +46,11 @@ pub(crate) enum Offered {
 
 /// Whether `message` was published by the client of this session itself (for `no local`).
 pub(crate) fn is_local(session: &Session, message: &Message) -> bool {
-    message
-        .sender
-        .as_ref()
-        .is_some_and(|sender| session.owner.user() == Some(&sender.user) && *session.client == *sender.client)
+    match (&message.sender, session.owner.user()) {
+        (Some(sender), Some(user)) => *user == sender.user && *session.client == *sender.client,
+        (None, None) => message.publisher == super::hash::name(&session.client),
+        _ => false,
+    }
 }
 
 impl Engine {

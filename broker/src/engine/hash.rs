@@ -45,3 +45,11 @@ impl Random {
         bytes
     }
 }
+
+/// The short form of a handler's client id that is stored with its messages: never 0, and the same for ever (FNV-1a).
+pub(crate) fn name(client: &str) -> u64 {
+    let hash = client
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    hash.max(1)
+}

@@ -114,7 +114,7 @@ impl Engine {
             session.inbound.retain(|inbound| inbound.pid != pid);
         }
         self.mark_dirty(id);
-        self.refuse(conn, pid, 2, reason);
+        self.refuse(conn, pid, 2, reason.into());
     }
 
     /// PUBREL from a client: the packet id is free again.

@@ -26,6 +26,7 @@ mod io;
 mod packet;
 mod presence;
 mod publish;
+mod reasons;
 mod records;
 mod recovery;
 mod refresh;

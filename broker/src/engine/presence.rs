@@ -145,6 +145,7 @@ impl Engine {
         let Ok(payload) = serde_json::to_vec(&event) else { return };
         let message = self.compose(Draft {
             sender: None,
+            publisher: 0,
             topic: names::EVENT_PRESENCE.into(),
             payload: Bytes::from(payload),
             qos: 0,

@@ -12,6 +12,7 @@ use tidings_shared::topic;
 use tidings_shared::topic::access::{Principal, Rule};
 
 use super::io::{ConnId, Protocol, PublishError, PublishRequest, Published, Ticket};
+use super::reasons::Refusal;
 use super::session::SessionId;
 use super::{Engine, Output};
 use crate::log::{Key, Message, MessageProperties, Offset, Sender};
@@ -40,6 +41,8 @@ pub(crate) enum Origin {
 pub(crate) struct Draft {
     /// The device, or `None` for handlers and the broker.
     pub(crate) sender: Option<(UserId, String)>,
+    /// [`Message::publisher`]
+    pub(crate) publisher: u64,
     pub(crate) topic: Arc<str>,
     pub(crate) payload: Bytes,
     pub(crate) qos: u8,
@@ -73,6 +76,7 @@ impl Engine {
             qos: draft.qos,
             retain: draft.retain,
             sender: draft.sender.map(|(user, client)| Sender { user, client }),
+            publisher: draft.publisher,
             granted: draft.granted,
             time_ms: self.now,
             expires_at_ms: draft.expiry_s.map(|s| self.now.saturating_add(i64::from(s) * 1000)),
@@ -110,7 +114,7 @@ impl Engine {
         }
         let draft = match self.check(id, topic, packet) {
             Ok(draft) => draft,
-            Err(reason) => return self.refuse(conn, pid, qos, reason),
+            Err(refusal) => return self.refuse(conn, pid, qos, refusal),
         };
         let message = match (qos, self.restored_id(id, pid)) {
             (2, Some(known)) => self.compose(Draft { message_id: Some(known), ..draft }),
@@ -177,25 +181,26 @@ impl Engine {
     }
 
     /// What the rules say about a PUBLISH.
-    fn check(&mut self, id: SessionId, topic: Arc<str>, packet: Publish) -> Result<Draft, PublishAckReason> {
+    fn check(&mut self, id: SessionId, topic: Arc<str>, packet: Publish) -> Result<Draft, Refusal> {
         let session = self.sessions.get(id);
         let Some((session, online)) = session.and_then(|session| Some((session, session.online.as_ref()?))) else {
-            return Err(PublishAckReason::UnspecifiedError);
+            return Err(PublishAckReason::UnspecifiedError.into());
         };
         let decision = self.decide_publish(&online.principal, &topic);
         if !decision.allowed {
             self.stats.refused += 1;
-            return Err(match decision.rule {
+            let reason = match decision.rule {
                 Rule::Malformed => PublishAckReason::TopicNameInvalid,
                 _ => PublishAckReason::NotAuthorized,
-            });
+            };
+            return Err(Refusal::new(reason, decision.rule.to_string()));
         }
         let found = packet.properties.unwrap_or_default();
         if found.is_utf8_payload && std::str::from_utf8(&packet.payload).is_err() {
-            return Err(PublishAckReason::PayloadFormatInvalid);
+            return Err(PublishAckReason::PayloadFormatInvalid.into());
         }
         if packet.retain && self.retained_full(&topic, &packet.payload) {
-            return Err(PublishAckReason::QuotaExceeded);
+            return Err(Refusal::new(PublishAckReason::QuotaExceeded, "there is no room for more retained messages"));
         }
         let sender = session.owner.user().map(|user| (user.clone(), session.client.to_string()));
         let named = || found.user_properties.iter().find(|(name, _)| &**name == properties::MESSAGE_ID);
@@ -204,6 +209,7 @@ impl Engine {
             None => named().and_then(|(_, value)| MessageId::new(value).ok()),
         };
         Ok(Draft {
+            publisher: if sender.is_none() { super::hash::name(&session.client) } else { 0 },
             sender,
             topic,
             payload: packet.payload,
@@ -264,6 +270,7 @@ impl Engine {
         };
         Ok(Draft {
             sender,
+            publisher: 0,
             topic: publish.topic.into(),
             payload: publish.payload,
             qos: publish.qos.min(2),

@@ -13,6 +13,7 @@ use tidings_shared::topic::access::{Rule, decide_subscribe};
 
 use super::Engine;
 use super::io::ConnId;
+use super::reasons;
 use super::records::AfterPut;
 use super::session::{RetainedScan, SessionId, Subscription};
 use super::subscriptions::{Entry, Options, Target};
@@ -25,6 +26,8 @@ pub(crate) struct Subscribed {
     pid: NonZeroU16,
     status: Vec<SubscribeAckReason>,
     by: u32,
+    /// Why one was refused.
+    why: Option<String>,
     /// Subscriptions that were not there before.
     new: Vec<Arc<str>>,
     /// Subscriptions that get retained messages.
@@ -44,13 +47,17 @@ impl Engine {
             pid: packet.packet_id,
             status: Vec::with_capacity(packet.topic_filters.len()),
             by: self.subscribes,
+            why: None,
             new: Vec::new(),
             retained: Vec::new(),
         };
         let sub_id = packet.id.map_or(0, Into::into);
         for (filter, options) in &packet.topic_filters {
             let status = match self.check_subscription(id, filter) {
-                Err(refused) => refused,
+                Err((refused, why)) => {
+                    subscribed.why.get_or_insert_with(|| reasons::subscription(filter, &why));
+                    refused
+                }
                 Ok(rule) => {
                     let options_granted = Options::new(options, rule == Rule::Handler, rule == Rule::Acl);
                     self.add_subscription(
@@ -74,24 +81,26 @@ impl Engine {
         }
     }
 
-    fn check_subscription(&mut self, id: SessionId, filter: &str) -> Result<Rule, SubscribeAckReason> {
+    fn check_subscription(&mut self, id: SessionId, filter: &str) -> Result<Rule, (SubscribeAckReason, String)> {
+        let refused = |reason| Err((reason, reasons::filter(reason).to_owned()));
         let session = self.sessions.get(id);
         let Some((session, online)) = session.and_then(|session| Some((session, session.online.as_ref()?))) else {
-            return Err(SubscribeAckReason::UnspecifiedError);
+            return refused(SubscribeAckReason::UnspecifiedError);
         };
         if filter.split('/').count() > self.settings.max_filter_levels {
-            return Err(SubscribeAckReason::TopicFilterInvalid);
+            return refused(SubscribeAckReason::TopicFilterInvalid);
         }
         let decision = decide_subscribe(&online.principal, filter);
         if !decision.allowed {
             self.stats.refused += 1;
-            return Err(match decision.rule {
+            let reason = match decision.rule {
                 Rule::Malformed => SubscribeAckReason::TopicFilterInvalid,
                 _ => SubscribeAckReason::NotAuthorized,
-            });
+            };
+            return Err((reason, decision.rule.to_string()));
         }
         if session.subscriptions.len() >= self.settings.max_subscriptions && session.subscription(filter).is_none() {
-            return Err(SubscribeAckReason::QuotaExceeded);
+            return refused(SubscribeAckReason::QuotaExceeded);
         }
         Ok(decision.rule)
     }
@@ -181,6 +190,7 @@ impl Engine {
                 }
             }
             subscribed.retained.clear();
+            subscribed.why = Some("the subscriptions could not be stored; try again".to_owned());
             for status in &mut subscribed.status {
                 *status = if u8::from(*status) < 0x80 { SubscribeAckReason::QuotaExceeded } else { *status };
             }
@@ -189,7 +199,8 @@ impl Engine {
             return;
         }
         let (packet_id, status) = (subscribed.pid, subscribed.status);
-        let ack = SubscribeAck { packet_id, properties: Vec::new(), reason_string: None, status };
+        let reason_string = subscribed.why.map(Into::into);
+        let ack = SubscribeAck { packet_id, properties: Vec::new(), reason_string, status };
         self.send(subscribed.conn, Packet::SubscribeAck(ack));
         if let Some(session) = self.sessions.get_mut(id) {
             for filter in subscribed.retained {

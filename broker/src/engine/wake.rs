@@ -246,6 +246,7 @@ impl Engine {
         let Ok(payload) = payload else { return };
         let draft = Draft {
             sender: None,
+            publisher: 0,
             topic: topic.into(),
             payload: Bytes::from(payload),
             qos: 1,

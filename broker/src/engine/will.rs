@@ -134,8 +134,10 @@ impl Engine {
             return;
         }
         let sender = session.owner.user().map(|user| (user.clone(), session.client.to_string()));
+        let publisher = if sender.is_none() { super::hash::name(&session.client) } else { 0 };
         let draft = Draft {
             sender,
+            publisher,
             topic: will.topic,
             payload: will.payload,
             qos: will.qos,

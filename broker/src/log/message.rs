@@ -64,6 +64,10 @@ pub struct Message {
     pub key: Key,
     /// The device that published; `None` for a handler or the broker itself.
     pub sender: Option<Sender>,
+    /// The handler that published, as a hash of its client id, so that `no local` holds for handlers too; 0 for
+    /// devices, the HTTP door and the broker itself.
+    #[serde(skip)]
+    pub publisher: u64,
     /// Published under an `acl` grant or by a handler; `false` for a device under the command rule.
     pub granted: bool,
     /// When the broker received it, in ms since 1970.

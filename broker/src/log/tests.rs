@@ -46,6 +46,7 @@ pub(super) fn message(clock: &Clock, key: &Key, id: &str, payload: &[u8]) -> Mes
         retain: false,
         key: key.clone(),
         sender: None,
+        publisher: 42,
         granted: true,
         time_ms: clock.now_ms(),
         expires_at_ms: None,

@@ -19,6 +19,12 @@ pub fn owner_prefix(topic: &str) -> Option<&str> {
     (end > 0 && !topic.starts_with('$')).then(|| &topic[..end])
 }
 
+/// The prefix of topics on which a user's devices may await answers: `USER/`.
+#[must_use]
+pub fn response_prefix(user: &UserId) -> String {
+    format!("{}/", user.topic_prefix())
+}
+
 /// The text before the first `/`.
 #[must_use]
 pub fn first_level(topic: &str) -> &str {

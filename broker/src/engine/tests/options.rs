@@ -179,3 +179,23 @@ fn handlers_have_dollar_topics_of_their_own_that_no_first_level_wildcard_matches
     bench.subscribe(wild, "#", 1);
     assert!(bench.messages(wild).is_empty(), "nor the retained one");
 }
+
+#[test]
+fn a_handler_that_wants_no_local_messages_gets_none_from_the_log_either() {
+    let mut bench = Bench::new();
+    let login = Login::handler("h").persistent().with(|c| c.receive_max = 1.try_into().ok());
+    let conn = bench.connect(&login);
+    bench.subscribe_with(conn, "ping", SubscriptionOptions { no_local: true, ..options(1) }, 0);
+    bench.take(conn);
+    bench.http_qos("ping", "first", 1);
+    bench.publish(conn, "ping", "own", 1);
+    bench.http_qos("ping", "second", 1);
+    bench.publish(conn, "ping", "own again", 1);
+    let other = bench.connect(&Login::handler("other"));
+    bench.publish(other, "ping", "third", 1);
+    assert_eq!(bench.receive(conn), ["first", "second", "third"]);
+    let will = bench.connect(&Login::handler("h2"));
+    bench.subscribe_with(will, "ping", SubscriptionOptions { no_local: true, ..options(0) }, 0);
+    bench.publish(will, "ping", "live", 0);
+    assert!(bench.messages(will).is_empty());
+}

@@ -142,7 +142,8 @@ fn a_second_connection_takes_over_and_the_first_is_told() {
     let (second, ack) = bench.try_connect(&login);
     assert!(ack.session_present);
     assert_eq!(bench.closed[&first], DisconnectReasonCode::SessionTakenOver);
-    assert_eq!(bench.take(first), [Packet::Disconnect(Disconnect::new(DisconnectReasonCode::SessionTakenOver))]);
+    let told = bench.take(first);
+    assert!(matches!(&told[..], [Packet::Disconnect(d)] if d.reason_code == DisconnectReasonCode::SessionTakenOver));
     // What the first one still says is not heard.
     bench.publish(first, "ping", "late", 1);
     bench.drop_connection(first);
@@ -214,7 +215,8 @@ fn a_stop_tells_clients_and_keeps_sessions() {
     assert_eq!(bench.receive(conn), ["one"]);
     bench.input(crate::engine::Input::Stop);
     assert!(bench.stopped);
-    assert_eq!(bench.take(conn), [Packet::Disconnect(Disconnect::new(DisconnectReasonCode::ServerShuttingDown))]);
+    let told = bench.take(conn);
+    assert!(matches!(&told[..], [Packet::Disconnect(d)] if d.reason_code == DisconnectReasonCode::ServerShuttingDown));
     bench.crash();
     let (conn, ack) = bench.try_connect(&login);
     assert!(ack.session_present);

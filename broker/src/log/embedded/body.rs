@@ -56,7 +56,11 @@ pub(super) fn write(out: &mut Vec<u8>, head: &Head, message: &Message) -> Result
         granted: message.granted,
         properties: &message.properties,
     };
-    postcard::to_io(&rest, out)?;
+    postcard::to_io(&rest, &mut *out)?;
+    // Behind everything else, and only where there is one: segments of older versions are read as they are.
+    if message.publisher != 0 {
+        postcard::to_io(&message.publisher, out)?;
+    }
     Ok(())
 }
 
@@ -67,7 +71,8 @@ pub(super) fn read_head(body: &[u8]) -> Result<(Head, &[u8]), postcard::Error> {
 
 /// Reads the rest.
 pub(super) fn read_rest(head: Head, rest: &[u8]) -> Result<(Offset, Message), postcard::Error> {
-    let rest: Rest = postcard::from_bytes(rest)?;
+    let (rest, behind): (Rest, &[u8]) = postcard::take_from_bytes(rest)?;
+    let publisher = if behind.is_empty() { 0 } else { postcard::from_bytes(behind)? };
     let message = Message {
         id: rest.id,
         topic: rest.topic,
@@ -76,6 +81,7 @@ pub(super) fn read_rest(head: Head, rest: &[u8]) -> Result<(Offset, Message), po
         retain: rest.retain,
         key: head.key,
         sender: rest.sender,
+        publisher,
         granted: rest.granted,
         time_ms: head.time_ms,
         expires_at_ms: head.expires_at_ms,

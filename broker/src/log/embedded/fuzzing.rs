@@ -104,6 +104,7 @@ fn append(log: &EmbeddedLog, n: u32) -> Offset {
         retain: false,
         key: Key::User(user),
         sender: None,
+        publisher: 0,
         granted: true,
         time_ms: NOW_MS,
         expires_at_ms: None,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU16;
 
 use rmqtt_codec::types::Publish;
-use rmqtt_codec::v5::{Packet, PublishAck, PublishAck2, PublishAckReason};
+use rmqtt_codec::v5::{Connect, ConnectAck, Packet, PublishAck, PublishAck2, PublishAckReason};
 
 use super::super::harness::{Login, message, property, text};
 use super::world::Kind;
@@ -31,6 +31,9 @@ pub(super) struct Client {
     pub(super) promised_after: Option<u64>,
     /// Payloads that its application was given, with how often.
     pub(super) got: BTreeMap<String, usize>,
+    /// It keeps no session at the broker and names the last cursor that it has seen: epoch and offset.
+    pub(super) drifts: bool,
+    pub(super) cursor: Option<(String, u64)>,
     /// Offsets that came without DUP on this session.
     fresh: BTreeSet<u64>,
     /// Packet ids of QoS 2 messages that it has and that are not released.
@@ -64,11 +67,47 @@ impl Client {
             subscribed: false,
             promised_after: None,
             got: BTreeMap::new(),
+            drifts: false,
+            cursor: None,
             fresh: BTreeSet::new(),
             held: BTreeSet::new(),
             outgoing: BTreeMap::new(),
             next_pid: 0,
         }
+    }
+
+    /// One that keeps its own cursor instead of a session.
+    pub(super) fn drifting(mut self) -> Self {
+        self.drifts = true;
+        self
+    }
+
+    /// CONNECT as it says it now.
+    pub(super) fn connect(&self) -> Connect {
+        let mut connect = self.login.connect.clone();
+        if let Some((epoch, offset)) = &self.cursor {
+            connect.user_properties.push(("cursor".into(), format!("{epoch}-{offset}").into()));
+        }
+        connect
+    }
+
+    /// Whether everything that is stored has to reach it.
+    pub(super) fn is_promised(&self) -> bool {
+        self.persistent() || self.drifts
+    }
+
+    pub(super) fn connected(&mut self, ack: &ConnectAck) {
+        if !self.drifts {
+            return;
+        }
+        let told = |name: &str| ack.user_properties.iter().find(|(n, _)| &**n == name).map(|(_, value)| &**value);
+        if self.cursor.is_none() {
+            let (epoch, offset) = told("cursor").and_then(|cursor| cursor.split_once('-')).unwrap();
+            self.cursor = Some((epoch.to_owned(), offset.parse().unwrap()));
+        } else {
+            assert_eq!(told("recovered"), Some("true"), "nothing was dropped");
+        }
+        self.promised_after = self.promised_after.or(self.cursor.as_ref().map(|(_, offset)| *offset));
     }
 
     pub(super) fn persistent(&self) -> bool {
@@ -78,7 +117,9 @@ impl Client {
     /// The broker knows nothing of the old session: neither does the client.
     pub(super) fn forget(&mut self) {
         self.subscribed = false;
-        self.promised_after = None;
+        if !self.drifts {
+            self.promised_after = None;
+        }
         self.fresh.clear();
         self.held.clear();
         self.outgoing.clear();
@@ -164,6 +205,10 @@ impl Client {
             *self.got.entry(payload).or_default() += 1;
             return Reaction::Nothing;
         };
+        if let Some((_, last)) = &mut self.cursor {
+            assert!(!publish.dup && offset > *last, "{offset} came to a client that has read up to {last}");
+            *last = offset;
+        }
         if !publish.dup && self.kind != Kind::Worker {
             let last = self.fresh.last().copied().unwrap_or(0);
             assert!(offset > last, "{topic}: {offset} came without DUP after {last}");
