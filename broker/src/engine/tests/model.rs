@@ -32,7 +32,7 @@ enum Step {
 fn login(client: usize) -> Login {
     let name = format!("c{client}");
     let login = if client < 4 { Login::new(device("42"), &name) } else { Login::handler(&name) };
-    if client % 2 == 0 { login.persistent() } else { login }
+    if client.is_multiple_of(2) { login.persistent() } else { login }
 }
 
 fn is_device(client: usize) -> bool {
@@ -210,7 +210,7 @@ impl Model {
                 .filter(|(filter, (_, no_local))| matches(filter, topic) && !(*no_local && index == client));
             let Some(granted) = hits.map(|(_, (granted, _))| *granted).max() else { continue };
             let lesser = granted.min(qos);
-            if plain.conn.is_some() || (lesser > 0 && index % 2 == 0) {
+            if plain.conn.is_some() || (lesser > 0 && index.is_multiple_of(2)) {
                 plain.due.push((payload.clone(), lesser, expires));
             }
         }
