@@ -8,10 +8,10 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout_at};
-use tokio_rustls::TlsAcceptor;
 
 use super::greeting::{Guest, greet};
 use super::metrics::{By, Transport};
+use super::tls::TlsStream;
 use super::{Gate, Inner};
 
 /// How long accepting rests after an error such as too many open files: the next call would fail at once again.
@@ -29,12 +29,17 @@ impl Gate {
 
     /// Serves MQTT over TLS until the shutdown.
     pub async fn serve_tls(&self, listener: TcpListener, config: Arc<rustls::ServerConfig>) {
-        self.0.serve(listener, Transport::Tls, Some(config.into())).await;
+        self.0.serve(listener, Transport::Tls, Some(config)).await;
     }
 }
 
 impl Inner {
-    async fn serve(self: &Arc<Self>, listener: TcpListener, transport: Transport, tls: Option<TlsAcceptor>) {
+    async fn serve(
+        self: &Arc<Self>,
+        listener: TcpListener,
+        transport: Transport,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) {
         let mut logged: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
@@ -60,7 +65,13 @@ impl Inner {
         }
     }
 
-    fn accepted(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr, transport: Transport, tls: Option<TlsAcceptor>) {
+    fn accepted(
+        self: &Arc<Self>,
+        socket: TcpStream,
+        peer: SocketAddr,
+        transport: Transport,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) {
         self.metrics.accepted.get_or_create(&By { transport }).inc();
         let pass = match self.lobby.enter(peer.ip()) {
             Ok(pass) => pass,
@@ -79,7 +90,7 @@ impl Inner {
             None => drop(self.tasks.spawn(greet(gate, socket, guest))),
             Some(tls) => drop(self.tasks.spawn(async move {
                 let handshake = tokio::select! {
-                    handshake = timeout_at(guest.deadline, tls.accept(socket)) => handshake,
+                    handshake = timeout_at(guest.deadline, TlsStream::accept(tls, socket)) => handshake,
                     () = gate.shutdown.wait() => return,
                 };
                 match handshake {

@@ -27,6 +27,7 @@ mod raw;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod websocket;
 pub mod wire;
 

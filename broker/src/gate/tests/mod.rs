@@ -4,5 +4,6 @@ mod after_login;
 mod before_login;
 mod harness;
 mod tls;
+mod tls_stream;
 mod tokens;
 mod websocket;
