@@ -7,14 +7,13 @@ use tidings_shared::http::{ApiError, Server};
 use tidings_shared::tls::{ServerTls, expires_at_ms};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::Inner;
 use super::greeting::greet;
 use super::guest::{Guest, HURRY, LOOK, WaitsFor};
 use super::metrics::{By, Transport};
 use super::proxy::{self, Source};
+use super::tls::TlsStream;
 
 /// What is spoken on a listener.
 #[derive(Clone)]
@@ -96,10 +95,10 @@ async fn secure(
     guest.step(gate, WaitsFor::Peer, socket.readable()).await?.map_err(|_| "gone")?;
     let place = guest.step(gate, WaitsFor::Us, gate.tls_places.acquire()).await;
     let _place = place.map_err(|code| if code == "connect_deadline" { "tls_handshake_limit" } else { code })?;
-    let handshake = TlsAcceptor::from(tls.current()).accept(socket);
+    let handshake = TlsStream::accept(tls.current(), socket);
     match guest.step(gate, WaitsFor::PeerInTls, handshake).await? {
         Ok(stream) => {
-            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let shown = stream.peer_certificates().and_then(<[_]>::first);
             guest.certified_until_ms = shown.and_then(|certificate| expires_at_ms(certificate));
             Ok(stream)
         }

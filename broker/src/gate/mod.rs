@@ -37,6 +37,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod tls;
 mod turnstile;
 mod websocket;
 pub mod wire;

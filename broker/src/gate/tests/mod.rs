@@ -10,5 +10,6 @@ mod rates;
 mod slow;
 mod stopping;
 mod tls;
+mod tls_stream;
 mod tokens;
 mod websocket;
