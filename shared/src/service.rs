@@ -216,12 +216,21 @@ mod tests {
 
     #[tokio::test]
     async fn several_addresses_of_one_port_are_bound_side_by_side() {
-        let first = bind(([127, 0, 0, 1], 0).into(), "x.listen").await.unwrap();
-        let port = first.local_addr().unwrap().port();
-        drop(first);
-        let addresses = [format!("127.0.0.1:{port}"), format!("[::]:{port}"), format!("127.0.0.2:{port}")]
-            .map(|text| text.parse().unwrap());
-        let listeners = bind_all(&addresses, "x.listen").await.unwrap();
+        // A port that is free on one address may be taken on another meanwhile: then another port is tried.
+        let mut bound = None;
+        for _ in 0..50 {
+            let first = bind(([127, 0, 0, 1], 0).into(), "x.listen").await.unwrap();
+            let port = first.local_addr().unwrap().port();
+            drop(first);
+            let addresses: [SocketAddr; 3] =
+                [format!("127.0.0.1:{port}"), format!("[::]:{port}"), format!("127.0.0.2:{port}")]
+                    .map(|text| text.parse().unwrap());
+            if let Ok(listeners) = bind_all(&addresses, "x.listen").await {
+                bound = Some((addresses, listeners));
+                break;
+            }
+        }
+        let (addresses, listeners) = bound.expect("one of fifty ports is free on every address");
         for (listener, address) in listeners.iter().zip(addresses) {
             assert_eq!(listener.local_addr().unwrap(), address);
         }

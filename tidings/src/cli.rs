@@ -132,13 +132,13 @@ pub(crate) struct RevokeArgs {
     )]
     pub(crate) jti: Option<String>,
     /// When that token ends (seconds since 1970, or a time such as 2026-11-21T23:00:00Z): it is remembered until then.
-    #[arg(long, requires = "jti")]
+    #[arg(long, requires = "jti", conflicts_with_all = ["user", "undo", "list"])]
     pub(crate) exp: Option<String>,
     /// Every token of this user, also later ones.
     #[arg(long, conflicts_with_all = ["undo", "list"])]
     pub(crate) user: Option<String>,
     /// Only those issued before this time: now, seconds since 1970, or a time such as 2026-11-21T23:00:00Z.
-    #[arg(long, requires = "user", value_name = "TIME")]
+    #[arg(long, requires = "user", conflicts_with_all = ["jti", "undo", "list"], value_name = "TIME")]
     pub(crate) issued_before: Option<String>,
     /// Take a revocation back (its id, as --list prints it).
     #[arg(long, value_name = "ID", conflicts_with = "list")]

@@ -2,7 +2,7 @@
 //!
 //! | who | may subscribe | may publish |
 //! |---|---|---|
-//! | a handler | anything | anything but the reserved `$…` topics ([`is_reserved`](super::is_reserved)) |
+//! | a handler | anything | anything but the reserved `$…` topics ([`super::is_reserved`]) |
 //! | a device | its user's own topics; what its token's `acl` grants | command topics; what its token's `acl` grants |
 //!
 //! A topic with a prefix (`word_…`, `word/…`) is another user's when the prefix cannot be a command's word (it has

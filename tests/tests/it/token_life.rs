@@ -118,7 +118,7 @@ fn a_fresh_token_keeps_the_connection_and_stands_in_no_log() {
     assert_eq!(answer.json()["token"]["code"], "token_expired");
     assert_eq!(answer.json()["rule_allows"], true);
     let log = broker.process.log();
-    assert!(log.contains("logged in") && log.contains("TRACE"), "the log is as verbose as it can be");
+    assert!(log.contains("logged in") && log.contains("DEBUG"), "the log is as verbose as it can be");
     for (what, secret) in
         [("first", &first), ("fresh", &fresh), ("foreign", &foreign), ("garbage", &garbage), ("unknown", &unknown)]
     {

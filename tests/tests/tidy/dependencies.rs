@@ -43,9 +43,10 @@ fn imports_point_one_way() {
 
 #[test]
 fn there_is_one_tls_stack() {
-    // What is built, not what Cargo.lock names: a weak feature leaves crates there that nothing uses.
+    // What is built here, not what Cargo.lock names: a weak feature leaves crates there that nothing uses, and those of
+    // other systems may not have been downloaded.
     let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["tree", "--workspace", "--locked", "--offline", "--target", "all"])
+        .args(["tree", "--workspace", "--locked", "--offline"])
         .args(["--edges", "normal,build,dev", "--prefix", "none", "--format", "{p}"])
         .current_dir(root())
         .output()
