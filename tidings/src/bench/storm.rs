@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) async fn run(peer: &Peer, load: &BrokerBench) -> anyhow::Result<Figures> {
     let clients = connect_all(peer, load.storm, false, |device| vec![inbox(device)]).await?;
     let over = Arc::new(AtomicBool::new(false));
-    let probe = tokio::spawn(probe(peer.device(load.storm, false), over.clone()));
+    let probe = probe_apart(peer.device(load.storm, false), over.clone());
     sleep(Duration::from_millis(500)).await;
     let cpu = peer.cpu_s()?;
     let begin = Instant::now();
@@ -49,7 +49,8 @@ pub(super) async fn run(peer: &Peer, load: &BrokerBench) -> anyhow::Result<Figur
     let outcome = timeout(PATIENCE, back).await;
     let (took, cpu) = (begin.elapsed(), peer.cpu_s()? - cpu);
     over.store(true, Ordering::Relaxed);
-    let probed = probe.await??;
+    let probed = tokio::task::spawn_blocking(move || probe.join()).await?;
+    let probed = probed.map_err(|_| anyhow::anyhow!("the probe ended early"))??;
     anyhow::ensure!(outcome.is_ok(), "after {} s {} of {} clients are back", took.as_secs(), clients.len(), load.storm);
     outcome??;
     Ok(vec![
@@ -78,6 +79,14 @@ async fn come_back(visit: Visit, filter: String) -> anyhow::Result<(Client, u64)
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
     anyhow::bail!("unreachable: attempts do not end")
+}
+
+/// The probe in a thread of its own: what it waits for is the broker, not its turn behind the returning clients.
+fn probe_apart(visit: Visit, over: Arc<AtomicBool>) -> std::thread::JoinHandle<anyhow::Result<Probed>> {
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(probe(visit, over))
+    })
 }
 
 struct Probed {
