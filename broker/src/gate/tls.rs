@@ -84,12 +84,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
 
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.poll_drain(cx))?;
-            match ready!(self.poll_step(cx))? {
-                // What is to be sent behind the handshake (session tickets) does not wait for the peer to read.
-                Step::Open if !self.tls.is_handshaking() => return Poll::Ready(Ok(())),
-                Step::Hungry | Step::Open => {}
-                Step::Ended => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            // The last bytes of the handshake may be ours (TLS 1.2): the peer has none without them.
+            if !self.tls.is_handshaking() {
+                return self.poll_drain(cx);
+            }
+            // Reading does not wait for the peer to take what is sent: it may have to send first (a client reads nothing
+            // while its own handshake bytes wait), and then both would wait for each other.
+            if let Poll::Ready(Err(error)) = self.poll_drain(cx) {
+                return Poll::Ready(Err(error));
+            }
+            if let Step::Ended = ready!(self.poll_step(cx))? {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
         }
     }
@@ -263,9 +268,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
                 return Poll::Ready(Ok(()));
             }
             // What TLS itself has to say (the end of the handshake, a key update) may wait for the socket; reading goes on.
-            if let Poll::Ready(Err(error)) = this.poll_drain(cx) {
-                return Poll::Ready(Err(error));
-            }
+            // When the peer takes nothing any more, what it sent before is still read, and then the end; a write fails.
+            let _ = this.poll_drain(cx);
             ready!(this.poll_step(cx))?;
         }
     }
