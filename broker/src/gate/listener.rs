@@ -17,6 +17,8 @@ use super::guest::Guest;
 use super::metrics::{By, Transport};
 use super::{Gate, Inner};
 
+/// How many sockets are accepted before others have a turn.
+const AT_ONCE: u32 = 1024;
 /// How long accepting rests after an error such as too many open files: the next call would fail at once again.
 const REST: Duration = Duration::from_millis(100);
 /// An accept error is logged at most this often.
@@ -44,12 +46,22 @@ impl Gate {
 impl Inner {
     async fn serve(self: &Arc<Self>, listener: TcpListener, inside: Inside) {
         let mut logged: Option<Instant> = None;
+        let mut accepted_so_far = 0_u32;
         loop {
-            let accepted = tokio::select! {
-                biased;
-                () = self.closing.wait() => break,
-                accepted = listener.accept() => accepted,
-            };
+            // Without tokio's budget of operations: when thousands come back at once, the queue of the system would
+            // overflow while this task waits for its next turn, and who is turned away there comes again seconds later.
+            let accepted = tokio::task::unconstrained(async {
+                tokio::select! {
+                    biased;
+                    () = self.closing.wait() => None,
+                    accepted = listener.accept() => Some(accepted),
+                }
+            });
+            let Some(accepted) = accepted.await else { break };
+            accepted_so_far = accepted_so_far.wrapping_add(1);
+            if accepted_so_far.is_multiple_of(AT_ONCE) {
+                tokio::task::yield_now().await;
+            }
             match accepted {
                 Ok((socket, peer)) => self.accepted(socket, peer, &inside),
                 Err(error) if is_the_peers(&error) => {}

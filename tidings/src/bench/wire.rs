@@ -37,13 +37,13 @@ fn field(out: &mut Vec<u8>, text: &str) {
     out.extend(text.as_bytes());
 }
 
-/// CONNECT with a clean session and no keep-alive.
+/// CONNECT with a clean session and the longest keep-alive (rumqttd refuses none at all): no run is as long.
 pub(super) fn connect(client: &str, login: &Login) -> Vec<u8> {
     let mut body = Vec::new();
     field(&mut body, "MQTT");
     body.push(4);
     body.push(if login.is_some() { 0xC2 } else { 0x02 });
-    body.extend([0, 0]);
+    body.extend(u16::MAX.to_be_bytes());
     field(&mut body, client);
     if let Some((user, password)) = login {
         field(&mut body, user);
