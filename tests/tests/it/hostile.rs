@@ -16,10 +16,12 @@ fn knock(address: SocketAddr) -> TcpStream {
     socket
 }
 
-/// From an address of its own, so that thousands of these do not take the ports that other tests are given.
-fn knock_from_elsewhere(address: SocketAddr) -> TcpStream {
+/// From an address and a port of its own, below those that the system gives out, so that thousands of these do not take
+/// what other tests are given: who listens on all addresses needs its port on this one, too.
+fn knock_from_elsewhere(address: SocketAddr, port: u16) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 2], port)).into()).unwrap();
     socket.connect_timeout(&address.into(), PATIENCE).expect("the broker accepts connections");
     socket.into()
 }
@@ -116,7 +118,7 @@ fn strange_peers_end_and_the_next_client_is_served() {
 #[test]
 fn five_thousand_half_open_connections_keep_nobody_out() {
     let broker = Broker::start_with(&[("broker.limits.handshakes_per_address", "8192")]);
-    let mut crowd: Vec<TcpStream> = (0..5_000).map(|_| knock_from_elsewhere(broker.mqtt)).collect();
+    let mut crowd: Vec<TcpStream> = (20_000..25_000).map(|port| knock_from_elsewhere(broker.mqtt, port)).collect();
     serves(&broker);
     for socket in crowd.iter_mut().step_by(2) {
         let _ = socket.write_all(&[0x10, 100, 0, 4]);
