@@ -11,9 +11,8 @@ use tidings_shared::http::ApiError;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Answer, not_modified};
-use super::reading::{Reader, place_of};
+use super::reading::Reader;
 use super::{Door, Limits, request};
-use crate::log::Key;
 
 /// Messages in one answer unless the client says otherwise, and at most.
 const LIMIT: (usize, usize) = (100, 1_000);
@@ -41,11 +40,7 @@ pub(super) async fn messages(
     };
     let deadline = Instant::now() + wait.min(door.parts.limits.wait_max).min(lifetime(&claims, &door));
     let place = door.pollers.enter(&claims.user).ok_or_else(|| too_many(&door.parts.limits))?;
-    let (mut reader, whole) = Reader::new(&door.parts.log, Key::User(claims.user.clone()), cursor);
-    // Before the first read, so that nothing can be stored between a read and the wait unnoticed.
-    let mut news = door.parts.engine.watch(&claims.user);
-    let reached = cursor.and_then(|cursor| place_of(&*door.parts.log, cursor));
-    door.parts.engine.polled(claims.user.clone(), client, reached).await;
+    let (mut reader, whole, mut news) = door.begin(&claims.user, client, cursor).await;
     loop {
         let part = reader.read(limit, door.parts.limits.answer).await?;
         let whole = whole && part.whole;

@@ -66,15 +66,18 @@ use axum::routing::{get, post};
 use http::StatusCode;
 use tidings_shared::auth::{ServiceKeys, Verifier};
 use tidings_shared::clock::Clock;
+use tidings_shared::cursor::Cursor;
 use tidings_shared::http::ApiError;
+use tidings_shared::identity::UserId;
 use tidings_shared::lifecycle::Shutdown;
 
-use crate::core::EngineHandle;
+use crate::core::{EngineHandle, Watch};
 use crate::gate::Throttles;
-use crate::log::MessageLog;
+use crate::log::{Key, MessageLog};
 use crate::metrics::{Answered, HttpMetrics};
 
 use pollers::Pollers;
+use reading::{Reader, place_of};
 
 /// Limits of the HTTP door.
 #[derive(Clone, Copy, Debug)]
@@ -145,6 +148,19 @@ struct Door {
     parts: Parts,
     pollers: Pollers,
     retry: stream::Spread,
+}
+
+impl Door {
+    /// A client of the user begins to read behind its cursor, which says what has reached it: its reader, whether
+    /// everything behind the cursor can be told, and the news to wait for.
+    async fn begin(&self, user: &UserId, client: String, cursor: Option<Cursor>) -> (Reader, bool, Watch) {
+        let (reader, whole) = Reader::new(&self.parts.log, Key::User(user.clone()), cursor);
+        // Before the first read, so that nothing can be stored between a read and the wait unnoticed.
+        let news = self.parts.engine.watch(user);
+        let reached = cursor.and_then(|cursor| place_of(&*self.parts.log, cursor));
+        self.parts.engine.polled(user.clone(), client, reached).await;
+        (reader, whole, news)
+    }
 }
 
 /// The routes of the door.

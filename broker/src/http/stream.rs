@@ -26,10 +26,9 @@ use tokio::time::{sleep, timeout};
 use super::event::{self, Reason};
 use super::messages::{lifetime, too_many};
 use super::pollers::Place;
-use super::reading::{Reader, place_of};
+use super::reading::Reader;
 use super::{Door, request};
 use crate::core::Watch;
-use crate::log::Key;
 use crate::metrics::Ended;
 
 /// Messages in one part, and the bytes with which it is full.
@@ -57,11 +56,7 @@ pub(super) async fn stream(
     let client = request::client(asked.client, &headers)?;
     let cursor = request::last_event(asked.cursor.as_deref(), &headers)?;
     let place = door.pollers.enter(&claims.user).ok_or_else(|| too_many(&door.parts.limits))?;
-    let (reader, whole) = Reader::new(&door.parts.log, Key::User(claims.user.clone()), cursor);
-    // Before the first read, so that nothing can be stored between a read and the wait unnoticed.
-    let news = door.parts.engine.watch(&claims.user);
-    let reached = cursor.and_then(|cursor| place_of(&*door.parts.log, cursor));
-    door.parts.engine.polled(claims.user.clone(), client, reached).await;
+    let (reader, whole, news) = door.begin(&claims.user, client, cursor).await;
     let (events, body) = mpsc::channel(1);
     let last_id = reader.cursor();
     let stream = Stream { door, claims, reader, news, events, last_id, _place: place };

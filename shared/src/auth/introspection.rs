@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::VerifierError;
 use super::bucket::Bucket;
 use super::claims::{RawClaims, parse};
-use super::keys::{chain, printable};
+use super::keys::{body_of, chain, printable};
 use crate::clock::Clock;
 use crate::config::Settings;
 
@@ -158,17 +158,8 @@ impl Introspector {
             request = request.bearer_auth(bearer);
         }
         let failed = |error: reqwest::Error| chain(&error.without_url());
-        let mut answer = request.send().await.map_err(failed)?;
-        if answer.status() != ::http::StatusCode::OK {
-            return Err(format!("the answer is {}, not 200", answer.status()));
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_BYTES {
-                return Err(format!("the answer is longer than {MAX_BYTES} bytes"));
-            }
-        }
+        let answer = request.send().await.map_err(failed)?;
+        let body = body_of(answer, MAX_BYTES, "the answer is longer").await?;
         // The texts of these errors could repeat what the token says.
         let Active { active } = serde_json::from_slice(&body)
             .map_err(|_| "the answer has no member `active` of true or false".to_owned())?;

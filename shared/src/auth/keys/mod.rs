@@ -16,7 +16,7 @@ use self::remote::Remote;
 use super::VerifierError;
 use crate::clock::Clock;
 
-pub(super) use remote::{chain, printable};
+pub(super) use remote::{body_of, chain, printable};
 
 /// Keys that one token is tried with, at most: each costs a verification.
 const TRIES: usize = 32;

@@ -163,18 +163,8 @@ impl Remote {
     async fn download(&self) -> Result<Vec<Key>, String> {
         let failed = |error: reqwest::Error| chain(&error.without_url());
         let answer = self.client.get(&self.url).send().await.map_err(failed)?;
-        let mut answer = answer.error_for_status().map_err(failed)?;
-        if answer.status() != ::http::StatusCode::OK {
-            return Err(format!("the answer is {}, not 200", answer.status()));
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_BYTES {
-                return Err(format!("the key set is larger than {MAX_BYTES} bytes"));
-            }
-        }
-        jwk::read(&body)
+        let answer = answer.error_for_status().map_err(failed)?;
+        jwk::read(&body_of(answer, MAX_BYTES, "the key set is larger").await?)
     }
 }
 
@@ -193,6 +183,25 @@ impl Drop for Flight {
 async fn wait(mut ended: watch::Receiver<u64>) {
     // An error means that the verifier is gone, and with it whoever waited.
     let _ = ended.changed().await;
+}
+
+/// The body of a 200 answer of at most `most` bytes; `too_long` begins the text of the error when it is longer.
+pub(in crate::auth) async fn body_of(
+    mut answer: reqwest::Response,
+    most: usize,
+    too_long: &str,
+) -> Result<Vec<u8>, String> {
+    if answer.status() != ::http::StatusCode::OK {
+        return Err(format!("the answer is {}, not 200", answer.status()));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| chain(&error.without_url()))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > most {
+            return Err(format!("{too_long} than {most} bytes"));
+        }
+    }
+    Ok(body)
 }
 
 /// An error with its causes: what failed, and why.
