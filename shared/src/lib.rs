@@ -14,6 +14,7 @@ pub mod lifecycle;
 pub mod message_id;
 pub mod properties;
 pub mod push_api;
+pub mod recent;
 pub mod service;
 pub mod storage;
 pub mod telemetry;

@@ -15,10 +15,10 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tidings_shared::recent::Recent;
 use tokio::time::Instant;
 
 use super::lobby::network;
-use super::recent::Recent;
 
 /// Entries of each of the three memories in a generation; there are two, and an entry is about 60 bytes.
 const REMEMBERED: usize = 32 * 1024;

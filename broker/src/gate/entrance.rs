@@ -98,6 +98,7 @@ async fn secure(
     let handshake = TlsStream::accept(tls.current(), socket);
     match guest.step(gate, WaitsFor::PeerInTls, handshake).await? {
         Ok(stream) => {
+            guest.secured = true;
             let shown = stream.peer_certificates().and_then(<[_]>::first);
             guest.certified_until_ms = shown.and_then(|certificate| expires_at_ms(certificate));
             Ok(stream)

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::Inner;
-use super::lobby::Pass;
+use super::lobby::{Pass, network};
 use super::metrics::Transport;
-use super::turnstile::Paced;
+use super::turnstile::{Paced, Stage, Who};
 
 /// How often it is looked whether there is room for somebody who dawdles.
 pub(super) const LOOK: Duration = Duration::from_millis(500);
@@ -28,6 +28,8 @@ pub(super) struct Guest {
     pub(super) pass: Pass,
     /// False when too many came from this address lately: it is told so, and nothing is verified.
     pub(super) in_time: bool,
+    /// Its TLS handshake is done.
+    pub(super) secured: bool,
     /// When the client certificate that it has shown expires, ms since 1970; `None`: it has shown none.
     pub(super) certified_until_ms: Option<i64>,
 }
@@ -44,6 +46,17 @@ pub(super) enum WaitsFor {
 }
 
 impl Guest {
+    /// How far it is: a handshake that has been computed is not left lying, nor is a CONNECT that has been read.
+    fn who(&self, waits_for: WaitsFor) -> Who {
+        let stage = match waits_for {
+            WaitsFor::Us => Stage::Begun,
+            WaitsFor::Peer if self.secured => Stage::Begun,
+            WaitsFor::Peer => Stage::New,
+            WaitsFor::PeerInTls => Stage::Begins,
+        };
+        Who { network: network(self.peer.ip()), stage }
+    }
+
     /// Goes one step, within the deadline and with turns at the processor.
     ///
     /// # Errors
@@ -54,7 +67,7 @@ impl Guest {
         waits_for: WaitsFor,
         step: F,
     ) -> Result<F::Output, &'static str> {
-        let mut step = Paced::new(&gate.turnstile, step);
+        let mut step = Paced::new(&gate.turnstile, self.who(waits_for), step);
         let mut stopping = pin!(gate.shutdown.wait());
         let (mut deadline, mut code) = (self.deadline, "connect_deadline");
         let mut stops = false;

@@ -108,7 +108,7 @@ impl Inner {
         let _ = socket.set_nodelay(true);
         let _ = SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE));
         let deadline = Instant::now() + self.limits.connect_deadline;
-        let guest = Guest { peer, transport, deadline, pass, in_time, certified_until_ms: None };
+        let guest = Guest { peer, transport, deadline, pass, in_time, secured: false, certified_until_ms: None };
         self.tasks.spawn(receive(Arc::clone(self), socket, guest, inside.clone(), proxied));
     }
 }

@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::metrics::gauge::Gauge;
+use tidings_shared::recent::Recent;
 use tokio::time::Instant;
 
 use super::bucket::{Bucket, Rate};
-use super::recent::Recent;
 
 /// Addresses of which it is remembered how many connections came lately, in each of two generations.
 const REMEMBERED: usize = 64 * 1024;

@@ -3,7 +3,7 @@
 //! A connection walks through the files in this order: `listener` accepts it and takes a place in the `lobby`;
 //! `entrance` reads its PROXY header (`proxy`) and does the TLS handshake (`websocket` the upgrade); `greeting` reads and
 //! verifies its CONNECT (`login` says who it is, `backoff` whether that is looked at). Until then it is a `guest`: each of
-//! its steps is under one deadline, and computes only in its turn (`turnstile`). `connection` serves it from then on, no
+//! its steps is under one deadline, and computes only in its turn (`turnstile`, `queue`). `connection` serves it from then on, no
 //! faster than `throttle` says. [`wire`] turns bytes into packets; behind it, everything is MQTT 5.
 //!
 //! # Architecture invariants
@@ -30,9 +30,9 @@ mod login;
 mod metrics;
 pub mod outbox;
 mod proxy;
+mod queue;
 #[cfg(test)]
 mod raw;
-mod recent;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -2,11 +2,10 @@
 //!
 //! A TLS handshake or the check of a token takes a fraction of a millisecond; thousands of them that become possible at
 //! the same moment would stand in the scheduler's queue before everybody who is logged in. So they stand here instead:
-//! only a few are in that queue at a time. The newest has the next turn: when more come than can be served, waiting in
-//! order would make everybody late, and those who have waited longest are the ones who have given up.
+//! only a few are in that queue at a time. `queue` says who is next.
 
-use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +15,8 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
+
+use super::queue::{Place, Queue};
 
 /// Lets a few through at a time. Clones are the same turnstile.
 #[derive(Debug, Clone)]
@@ -31,22 +32,41 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     free: usize,
-    next: u64,
-    /// By age: the last is the newest. Who is not in here (any more) has the turn.
-    queue: BTreeMap<u64, Waker>,
+    queue: Queue,
+}
+
+/// Who asks for turns.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Who {
+    /// Its network.
+    pub(super) network: IpAddr,
+    /// How far it is.
+    pub(super) stage: Stage,
+}
+
+/// How far somebody is on the way in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing was computed for it yet.
+    New,
+    /// Nothing yet, but it has begun with its first turn.
+    Begins,
+    /// To be finished before others are begun.
+    Begun,
 }
 
 /// A turn, or a place in the queue for it. Given on when dropped.
 #[derive(Debug)]
 struct Turn {
     turnstile: Turnstile,
-    number: u64,
+    /// `None`: it came at once.
+    place: Option<Place>,
 }
 
 impl Turnstile {
     /// Lets `at_once` through at a time.
     pub(super) fn new(at_once: usize, waiting: Gauge) -> Self {
-        let state = State { free: at_once.max(1), next: 0, queue: BTreeMap::new() };
+        let state = State { free: at_once.max(1), queue: Queue::default() };
         Self(Arc::new(Shared { state: Mutex::new(state), waiting }))
     }
 
@@ -56,25 +76,31 @@ impl Turnstile {
 
     /// Asks for a turn. The task is woken when it has come, also when that is now: it goes to the end of the
     /// scheduler's queue, where everybody else stands too.
-    fn ask(&self, cx: &Context<'_>) -> Turn {
+    fn ask(&self, who: Who, cx: &Context<'_>) -> Turn {
         let mut state = self.state();
-        let number = state.next;
-        state.next += 1;
-        if state.free > 0 {
+        let place = if state.free > 0 {
             state.free -= 1;
             cx.waker().wake_by_ref();
+            None
         } else {
-            state.queue.insert(number, cx.waker().clone());
-            self.0.waiting.inc();
-        }
+            let begun = who.stage == Stage::Begun;
+            let place = state.queue.join(who.network, begun, cx.waker().clone(), Instant::now());
+            self.note(&state);
+            Some(place)
+        };
         drop(state);
-        Turn { turnstile: self.clone(), number }
+        Turn { turnstile: self.clone(), place }
+    }
+
+    fn note(&self, state: &State) {
+        self.0.waiting.set(i64::try_from(state.queue.len()).unwrap_or(i64::MAX));
     }
 }
 
 impl Turn {
     fn has_come(&self, cx: &Context<'_>) -> bool {
-        match self.turnstile.state().queue.get_mut(&self.number) {
+        let Some(place) = self.place else { return true };
+        match self.turnstile.state().queue.waker(place) {
             Some(waker) => {
                 waker.clone_from(cx.waker());
                 false
@@ -87,13 +113,12 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut state = self.turnstile.state();
-        if state.queue.remove(&self.number).is_some() {
-            self.turnstile.0.waiting.dec();
-            return;
+        if self.place.is_some_and(|place| state.queue.leave(place)) {
+            return self.turnstile.note(&state);
         }
-        match state.queue.pop_last() {
-            Some((_, waker)) => {
-                self.turnstile.0.waiting.dec();
+        match state.queue.next(Instant::now()) {
+            Some(waker) => {
+                self.turnstile.note(&state);
                 drop(state);
                 waker.wake();
             }
@@ -124,15 +149,16 @@ impl Wake for Signal {
 pub(super) struct Paced<F> {
     inner: Pin<Box<F>>,
     turnstile: Turnstile,
+    who: Who,
     signal: Arc<Signal>,
     turn: Option<Turn>,
     idle_since: Option<Instant>,
 }
 
 impl<F: Future> Paced<F> {
-    pub(super) fn new(turnstile: &Turnstile, inner: F) -> Self {
+    pub(super) fn new(turnstile: &Turnstile, who: Who, inner: F) -> Self {
         let signal = Arc::new(Signal { woken: AtomicBool::new(true), task: AtomicWaker::new() });
-        Self { inner: Box::pin(inner), turnstile: turnstile.clone(), signal, turn: None, idle_since: None }
+        Self { inner: Box::pin(inner), turnstile: turnstile.clone(), who, signal, turn: None, idle_since: None }
     }
 
     /// How long it has been waiting for something that is no turn.
@@ -150,12 +176,15 @@ impl<F: Future> Future for Paced<F> {
         match &this.turn {
             None if this.signal.woken.swap(false, Ordering::Acquire) => {
                 this.idle_since = None;
-                this.turn = Some(this.turnstile.ask(cx));
+                this.turn = Some(this.turnstile.ask(this.who, cx));
             }
             Some(turn) if turn.has_come(cx) => {
                 let waker = Waker::from(this.signal.clone());
                 let outcome = this.inner.as_mut().poll(&mut Context::from_waker(&waker));
                 this.turn = None;
+                if this.who.stage == Stage::Begins {
+                    this.who.stage = Stage::Begun;
+                }
                 this.idle_since = outcome.is_pending().then(Instant::now);
                 return outcome;
             }
@@ -172,12 +201,16 @@ mod tests {
     use std::future::poll_fn;
     use std::sync::atomic::AtomicUsize;
 
+    fn who(network: u8, stage: Stage) -> Who {
+        Who { network: IpAddr::from([10, 0, 0, network]), stage }
+    }
+
     #[tokio::test]
     async fn everybody_has_a_turn_and_all_turns_come_back() {
         let gauge = Gauge::default();
         let turnstile = Turnstile::new(2, gauge.clone());
         let done = Arc::new(AtomicUsize::new(0));
-        let tasks: Vec<_> = (0..1000)
+        let tasks: Vec<_> = (0..1000_u32)
             .map(|number| {
                 let (turnstile, done) = (turnstile.clone(), done.clone());
                 tokio::spawn(async move {
@@ -187,7 +220,8 @@ mod tests {
                         }
                         done.fetch_add(1, Ordering::Relaxed);
                     };
-                    Paced::new(&turnstile, work).await;
+                    let stage = [Stage::New, Stage::Begins, Stage::Begun][number as usize % 3];
+                    Paced::new(&turnstile, who((number % 5) as u8, stage), work).await;
                 })
             })
             .collect();
@@ -204,21 +238,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_newest_is_next_and_who_waits_for_others_holds_no_turn() {
+    async fn who_waits_for_others_holds_no_turn_and_a_half_done_handshake_is_finished_first() {
         let turnstile = Turnstile::new(1, Gauge::default());
-        let mut silent = Paced::new(&turnstile, std::future::pending::<()>());
+        let mut silent = Paced::new(&turnstile, who(1, Stage::New), std::future::pending::<()>());
         assert!(poll!(&mut silent).is_pending() && poll!(&mut silent).is_pending());
         assert_eq!(turnstile.state().free, 1, "it waits for its peer, not for us");
-        let mut holder = Paced::new(&turnstile, async {});
-        let mut first = Paced::new(&turnstile, async {});
-        let mut second = Paced::new(&turnstile, async {});
-        assert!(poll!(&mut holder).is_pending() && poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
+        let mut holder = Paced::new(&turnstile, who(1, Stage::New), async {});
+        let mut first = Paced::new(&turnstile, who(1, Stage::New), async {});
+        let mut turns = 0;
+        let two_turns = poll_fn(|cx| {
+            turns += 1;
+            cx.waker().wake_by_ref();
+            if turns == 2 { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let mut handshake = Paced::new(&turnstile, who(1, Stage::Begins), two_turns);
+        assert!(poll!(&mut handshake).is_pending() && poll!(&mut handshake).is_pending());
+        assert!(poll!(&mut holder).is_pending() && poll!(&mut first).is_pending());
+        assert!(poll!(&mut handshake).is_pending(), "its second turn");
         assert!(poll!(&mut holder).is_ready());
         assert!(poll!(&mut first).is_pending());
-        assert!(poll!(&mut second).is_ready());
+        assert!(poll!(&mut handshake).is_ready());
         assert!(poll!(&mut first).is_ready());
         drop(silent);
-        drop(poll_fn(|cx| Poll::Ready(turnstile.ask(cx))).await);
+        drop(poll_fn(|cx| Poll::Ready(turnstile.ask(who(1, Stage::New), cx))).await);
         assert_eq!(turnstile.state().free, 1);
     }
 }

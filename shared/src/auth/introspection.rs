@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -13,6 +12,7 @@ use super::VerifierError;
 use super::bucket::Bucket;
 use super::claims::{RawClaims, parse};
 use super::keys::{body_of, chain, printable};
+use super::memo::{Fingerprint, fingerprint};
 use crate::clock::Clock;
 use crate::config::Settings;
 
@@ -72,7 +72,7 @@ pub(super) struct Introspector {
     clock: Clock,
     bucket: Bucket,
     /// By the SHA-256 of the token. What the bucket lets through bounds it.
-    slots: Mutex<HashMap<[u8; 32], Slot>>,
+    slots: Mutex<HashMap<Fingerprint, Slot>>,
 }
 
 #[derive(Deserialize)]
@@ -103,7 +103,7 @@ impl Introspector {
         self.config.skew_ms
     }
 
-    fn slots(&self) -> MutexGuard<'_, HashMap<[u8; 32], Slot>> {
+    fn slots(&self) -> MutexGuard<'_, HashMap<Fingerprint, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -112,8 +112,7 @@ impl Introspector {
     /// # Errors
     /// It could not be asked, or was asked too often.
     pub(super) async fn ask(self: &Arc<Self>, token: &str) -> Outcome {
-        let mut name = [0; 32];
-        name.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        let name = fingerprint(token);
         let mut answered = {
             let now = self.clock.now_ms();
             let mut slots = self.slots();

@@ -6,6 +6,7 @@ mod claims;
 mod error;
 mod introspection;
 mod keys;
+mod memo;
 mod service_keys;
 mod token;
 mod verifier;

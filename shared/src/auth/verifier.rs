@@ -9,6 +9,7 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use super::claims::RawClaims;
 use super::introspection::{IntrospectionConfig, Introspector};
 use super::keys::{Candidates, Keys, is_public_key_algorithm};
+use super::memo::Memo;
 use super::token::{Parts, printable};
 use super::{Claims, TokenError};
 use crate::clock::Clock;
@@ -81,6 +82,7 @@ pub struct Verifier(Arc<Inner>);
 
 struct Inner {
     keys: Keys,
+    signatures: Memo,
     algorithms: Vec<Algorithm>,
     issuers: Vec<String>,
     audiences: Vec<String>,
@@ -136,6 +138,7 @@ impl Verifier {
         };
         Ok(Self(Arc::new(Inner {
             keys,
+            signatures: Memo::default(),
             algorithms,
             issuers: config.issuers,
             audiences: config.audiences,
@@ -163,7 +166,7 @@ impl Verifier {
         let algorithm = named
             .filter(|algorithm| inner.algorithms.contains(algorithm))
             .ok_or_else(|| TokenError::AlgorithmNotAllowed(printable(&parts.header.alg)))?;
-        let verified = match inner.authenticate(&parts, algorithm).await {
+        let verified = match inner.authenticate(token, &parts, algorithm).await {
             Ok(claims) => inner.check(claims, inner.leeway_ms),
             Err(refused) => Err(refused),
         };
@@ -176,14 +179,18 @@ impl Verifier {
 
 impl Inner {
     /// The claims, when one of the issuer's keys has signed them.
-    async fn authenticate(&self, parts: &Parts<'_>, algorithm: Algorithm) -> Result<RawClaims, TokenError> {
+    async fn authenticate(
+        &self,
+        token: &str,
+        parts: &Parts<'_>,
+        algorithm: Algorithm,
+    ) -> Result<RawClaims, TokenError> {
         let public = algorithm.family() != AlgorithmFamily::Hmac;
         if public {
             self.keys.freshen().await;
         }
         let id = parts.header.kid.as_deref();
-        let signed =
-            |known: &Candidates| known.keys.iter().any(|key| key.signed(parts.signature, parts.message, algorithm));
+        let signed = |known: &Candidates| self.signatures.signed(&known.keys, token, parts, algorithm);
         let mut known = self.keys.candidates(id, algorithm);
         if signed(&known) {
             return parts.claims();

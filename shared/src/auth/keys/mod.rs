@@ -34,6 +34,11 @@ impl Key {
         self.key.family() == algorithm.family() && self.algorithm.is_none_or(|own| own == algorithm)
     }
 
+    /// The key itself; the same key read anew is another one.
+    pub(super) fn identity(&self) -> &Arc<DecodingKey> {
+        &self.key
+    }
+
     /// Whether this key made the signature.
     pub(super) fn signed(&self, signature: &str, message: &[u8], algorithm: Algorithm) -> bool {
         jsonwebtoken::crypto::verify(signature, message, &self.key, algorithm).unwrap_or(false)

@@ -79,6 +79,34 @@ async fn a_key_that_is_new_works_at_once_and_one_that_is_gone_no_more() {
 }
 
 #[tokio::test]
+async fn a_token_that_was_good_is_looked_at_again_in_everything_but_its_signature() {
+    let (old, new) = (Pair::new("k1"), Pair::new("k1"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), set(&[&old]).to_string()).unwrap();
+    let clock = Clock::manual(NOW_MS);
+    let config = VerifierConfig { jwks_file: Some(file.path().to_owned()), ..config(PATIENCE) };
+    let verifier = Verifier::new(config, clock.clone()).unwrap();
+    let token = old.sign(&json!({"sub": "1", "exp": NOW_S + 60}));
+    for _ in 0..3 {
+        assert!(verifier.verify(&token).await.is_ok());
+    }
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let other = old.sign(&json!({"sub": "2", "exp": NOW_S + 60}));
+    let (_, of_another) = other.rsplit_once('.').unwrap();
+    assert_ne!(signature, of_another);
+    assert_eq!(verifier.verify(&format!("{signed}.{of_another}")).await, Err(TokenError::BadSignature));
+    // Another key takes the name: what the first one signed is remembered for that key alone.
+    std::fs::write(file.path(), set(&[&new]).to_string()).unwrap();
+    clock.advance(3_000);
+    assert_eq!(verifier.verify(&token).await, Err(TokenError::BadSignature));
+    std::fs::write(file.path(), set(&[&old]).to_string()).unwrap();
+    clock.advance(3_000);
+    assert!(verifier.verify(&token).await.is_ok());
+    clock.advance(120_000);
+    assert_eq!(verifier.verify(&token).await, Err(TokenError::Expired));
+}
+
+#[tokio::test]
 async fn a_thousand_tokens_of_unknown_keys_cost_the_issuer_next_to_nothing() {
     let pair = Pair::new("k1");
     let issuer = Issuer::open(&[&pair]).await;

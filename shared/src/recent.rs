@@ -7,19 +7,21 @@ use std::hash::Hash;
 /// A map of at most `2 * limit` entries in two generations: when the young one is full it becomes the old one, and what
 /// was old is forgotten. Whatever is touched is young again.
 #[derive(Debug)]
-pub(super) struct Recent<K, V> {
+pub struct Recent<K, V> {
     young: HashMap<K, V>,
     old: HashMap<K, V>,
     limit: usize,
 }
 
 impl<K: Hash + Eq, V> Recent<K, V> {
-    pub(super) fn new(limit: usize) -> Self {
+    /// An empty memory of `limit` entries in each generation.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
         Self { young: HashMap::new(), old: HashMap::new(), limit: limit.max(1) }
     }
 
     /// The entry, without making it young.
-    pub(super) fn peek<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
+    pub fn peek<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
     {
@@ -27,7 +29,7 @@ impl<K: Hash + Eq, V> Recent<K, V> {
     }
 
     /// The entry, made if there is none, and young from now on.
-    pub(super) fn touch(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
+    pub fn touch(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
         if !self.young.contains_key(&key) {
             let value = self.old.remove(&key).unwrap_or_else(new);
             if self.young.len() >= self.limit {
@@ -38,7 +40,8 @@ impl<K: Hash + Eq, V> Recent<K, V> {
         self.young.entry(key).or_insert_with(new)
     }
 
-    pub(super) fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q)
+    /// Forgets the entry.
+    pub fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q)
     where
         K: Borrow<Q>,
     {
@@ -46,9 +49,16 @@ impl<K: Hash + Eq, V> Recent<K, V> {
         self.old.remove(key);
     }
 
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    /// How many entries it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.young.len() + self.old.len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
