@@ -6,6 +6,7 @@ use tidings_broker::{Config, Listeners, SETTINGS, run};
 use tidings_shared::auth::{Verifier, VerifierConfig};
 use tidings_shared::clock::Clock;
 use tidings_shared::config::{self, Settings};
+use tidings_shared::service::{self, Processors};
 
 fn check(settings: &Settings) -> anyhow::Result<()> {
     Config::from_settings(settings)?;
@@ -15,7 +16,7 @@ fn check(settings: &Settings) -> anyhow::Result<()> {
 
 fn main() -> ExitCode {
     let tables = [config::SETTINGS, SETTINGS];
-    tidings_shared::service::main("broker", &tables, check, |settings, shutdown, clock| async move {
+    service::main_on(Processors::AllButOne, "broker", &tables, check, |settings, shutdown, clock| async move {
         let config = Config::from_settings(&settings)?;
         let listeners = Listeners::bind(&config).await?;
         run(config, listeners, shutdown, clock).await

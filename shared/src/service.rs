@@ -19,6 +19,30 @@ const USAGE: &str = "  --config FILE   TOML file (default: TIDINGS_CONFIG, else 
      --health URL    ask a running service (its /readyz) and end with 0 when it is ready\n  \
      --version, --help";
 
+/// On how many processors a process computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Processors {
+    /// On all of them.
+    All,
+    /// On all but one (of one: on it), for a process that hands most of its work on to a thread of its own and to the system's
+    /// network stack: what they need would otherwise be taken back from a worker in the middle of its work, and every message
+    /// would wake a second worker for nothing (docs/decisions/0008).
+    AllButOne,
+}
+
+/// The runtime of a process; `TOKIO_WORKER_THREADS` says otherwise.
+///
+/// # Errors
+/// The system gives no threads.
+pub fn runtime(processors: Processors) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if processors == Processors::AllButOne && std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        let all = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        builder.worker_threads(all.saturating_sub(1).max(1));
+    }
+    builder.enable_all().build()
+}
+
 /// Runs one service as a process. `check` says what the service itself has against settings that are fine each alone;
 /// `run` gets the checked settings and ends when the shutdown begins.
 pub fn main<C, F, R>(name: &'static str, tables: &[&[Setting]], check: C, run: F) -> ExitCode
@@ -27,7 +51,17 @@ where
     F: FnOnce(Settings, Shutdown, Clock) -> R,
     R: Future<Output = anyhow::Result<()>>,
 {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    main_on(Processors::All, name, tables, check, run)
+}
+
+/// As [`main`], on the processors that are said.
+pub fn main_on<C, F, R>(processors: Processors, name: &'static str, tables: &[&[Setting]], check: C, run: F) -> ExitCode
+where
+    C: FnOnce(&Settings) -> anyhow::Result<()>,
+    F: FnOnce(Settings, Shutdown, Clock) -> R,
+    R: Future<Output = anyhow::Result<()>>,
+{
+    let runtime = match runtime(processors) {
         Ok(runtime) => runtime,
         Err(error) => return fail(name, &format!("the runtime cannot start: {error}")),
     };

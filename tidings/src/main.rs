@@ -11,15 +11,20 @@ mod up;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tidings_shared::service::{self, Processors};
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let processors = match cli.command {
+        Some(cli::Command::Run { service: cli::Service::Broker }) => Processors::AllButOne,
+        _ => Processors::All,
+    };
+    let runtime = match service::runtime(processors) {
         Ok(runtime) => runtime,
-        Err(error) => return tidings_shared::service::fail("tidings", &format!("the runtime cannot start: {error}")),
+        Err(error) => return service::fail("tidings", &format!("the runtime cannot start: {error}")),
     };
     match runtime.block_on(commands::run(cli)) {
         Ok(code) => code,
-        Err(error) => tidings_shared::service::fail("tidings", &format!("{error:#}")),
+        Err(error) => service::fail("tidings", &format!("{error:#}")),
     }
 }

@@ -68,7 +68,15 @@ async fn upgrade(State(gate): State<Arc<Inner>>, request: Request) -> Response {
     let deadline = Instant::now() + gate.limits.connect_deadline;
     // Its address was counted when the HTTP connection came.
     let in_time = true;
-    let guest = Guest { peer, transport: Transport::WebSocket, deadline, pass, in_time, secured: false, certified_until_ms: None };
+    let guest = Guest {
+        peer,
+        transport: Transport::WebSocket,
+        deadline,
+        pass,
+        in_time,
+        secured: false,
+        certified_until_ms: None,
+    };
     upgrade
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)

@@ -26,6 +26,11 @@ impl Faults {
         self.0.lock().unwrap().failing_syncs = count;
     }
 
+    /// Whether space is short: nothing is reserved then.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.lock().unwrap().space.is_some()
+    }
+
     /// Like a real disk: what fits is written before the error comes.
     pub(super) fn before_write(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();

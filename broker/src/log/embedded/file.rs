@@ -75,6 +75,22 @@ impl LogFile {
         self.file.sync_data()
     }
 
+    /// Reserves room for so many bytes from `at` on, and makes the file so long: they read as zeros. A synchronisation then
+    /// has the content to write and not the file's length each time. Only a hint: where it cannot be done, nothing changes.
+    pub(super) fn reserve(&self, at: u64, bytes: u64) {
+        #[cfg(target_os = "linux")]
+        {
+            #[cfg(test)]
+            if self.faults.is_full() {
+                return;
+            }
+            // A file system that cannot, or a full disk: the write itself says so.
+            let _ = rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), at, bytes);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (at, bytes);
+    }
+
     pub(super) fn truncate(&self, length: u64) -> io::Result<()> {
         self.file.set_len(length)
     }

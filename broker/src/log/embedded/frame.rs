@@ -2,6 +2,8 @@
 //!
 //! `salt (4) | length (4) | crc32c of salt, length and body (4) | body`, numbers little-endian. The salt makes it
 //! possible to find the next whole frame behind damage, and impossible for a payload to contain one.
+//!
+//! Behind the last frame there may be zeros: room that was reserved and is not used yet.
 
 /// Bytes of a frame besides its body.
 pub(super) const OVERHEAD: usize = 12;
@@ -60,7 +62,7 @@ fn checksum(salt: u32, length: u32, body: &[u8]) -> u32 {
 pub(super) enum Piece<'a> {
     /// A whole frame from byte `at` to byte `end`.
     Frame { at: usize, end: usize, body: &'a [u8] },
-    /// Bytes that are no frame; when `end` is the end of the file, its tail.
+    /// Bytes that are no frame; as the last piece, the tail of the file (without the zeros behind it).
     Damage { at: usize, end: usize },
 }
 
@@ -87,7 +89,12 @@ impl<'a> Scan<'a> {
             }
             at += 1;
         }
-        self.bytes.len()
+        self.used()
+    }
+
+    /// Where the zeros begin that reach to the end, or where this scan is when that is later.
+    fn used(&self) -> usize {
+        self.bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1).max(self.at)
     }
 }
 
@@ -100,6 +107,9 @@ impl<'a> Iterator for Scan<'a> {
         if let Some(body) = body(rest, self.salt) {
             self.at = at + OVERHEAD + body.len();
             return Some(Piece::Frame { at, end: self.at, body });
+        }
+        if self.used() == at {
+            return None;
         }
         self.at = self.next_frame();
         Some(Piece::Damage { at, end: self.at })
@@ -153,7 +163,24 @@ mod tests {
                 prop_assert_eq!(at, reached);
                 reached = end;
             }
-            prop_assert_eq!(reached, bytes.len());
+            prop_assert!(bytes[reached..].iter().all(|byte| *byte == 0));
+        }
+
+        #[test]
+        fn room_behind_the_last_frame_is_no_damage(bodies in prop::collection::vec(prop::collection::vec(0_u8..2, 0..50), 0..10), salt: u32, room in 0_usize..100, torn in 0_usize..30) {
+            let whole = frames(&bodies, salt);
+            let mut bytes = whole.clone();
+            bytes.resize(whole.len() + room, 0);
+            let pieces: Vec<_> = Scan::new(&bytes, salt, 0).collect();
+            prop_assert_eq!(pieces.len(), bodies.len());
+            // A write that was cut off in the middle, and the room behind it.
+            let mut bytes = whole.clone();
+            let next = frames(&[vec![7; 30]], salt);
+            bytes.extend_from_slice(&next[..torn]);
+            bytes.resize(bytes.len() + room, 0);
+            let pieces: Vec<_> = Scan::new(&bytes, salt, 0).collect();
+            prop_assert_eq!(pieces.iter().filter(|piece| matches!(piece, Piece::Frame { .. })).count(), bodies.len());
+            prop_assert!(pieces.len() <= bodies.len() + 1);
         }
     }
 }

@@ -28,7 +28,7 @@ pub fn frames(data: &[u8]) {
             read(body);
         }
     }
-    assert_eq!(reached, data.len());
+    assert!(data[reached..].iter().all(|byte| *byte == 0), "only unused room is behind the last piece");
     read(data);
     for magic in [*b"TIDEMSGS", *b"TIDERECS", *b"TIDEINDX"] {
         let _ = file::Header::read_or_replace(data, magic, 1, Path::new("fuzzed"));

@@ -8,7 +8,7 @@ use super::super::message::Offset;
 use super::file::{Header, name_of};
 use super::folder::Folder;
 use super::index_file::{self, Summary};
-use super::segment::{self, DiskIndex, Segment};
+use super::segment::{self, DiskIndex, Loaded, Segment};
 use super::writer::Active;
 
 /// Behind a damaged end the next offset is so much further on. Nobody knows how many messages there were, and a reader may
@@ -123,7 +123,7 @@ fn usable_indexes(folder: &Folder, index: &DiskIndex, segments: &[Arc<Segment>],
 }
 
 /// Cuts off what is no whole message at the end of the log; the next offset that may be given.
-fn repair(loaded: &segment::Loaded) -> Result<Offset, LogError> {
+fn repair(loaded: &Loaded) -> Result<Offset, LogError> {
     let newest = loaded.newest.unwrap_or_default();
     if loaded.tail == 0 {
         return Ok(newest.next());
@@ -140,12 +140,14 @@ fn repair(loaded: &segment::Loaded) -> Result<Offset, LogError> {
 }
 
 impl Active {
-    fn new(loaded: segment::Loaded) -> Self {
-        Self { segment: loaded.segment, length: loaded.length, oldest_ms: loaded.oldest_ms, broken: false }
+    fn new(loaded: Loaded) -> Self {
+        let Loaded { segment, length, oldest_ms, .. } = loaded;
+        Self { segment, length, reserved: length, oldest_ms, broken: false }
     }
 
     /// A segment without a message.
     pub(super) fn empty(segment: Arc<Segment>) -> Self {
-        Self { segment, length: Header::LENGTH as u64, oldest_ms: None, broken: false }
+        let length = Header::LENGTH as u64;
+        Self { segment, length, reserved: length, oldest_ms: None, broken: false }
     }
 }

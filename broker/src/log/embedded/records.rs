@@ -111,7 +111,7 @@ impl RecordsFile {
                         }
                     }
                 }
-                Piece::Damage { at, end } if end == bytes.len() => {
+                Piece::Damage { at, end } if bytes[end..].iter().all(|byte| *byte == 0) => {
                     tracing::warn!(file = %name_of(&path), bytes = end - at, "cut an unfinished write off the end of the records");
                 }
                 Piece::Damage { at, end } => {

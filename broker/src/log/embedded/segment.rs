@@ -171,12 +171,11 @@ pub(super) fn load(segment: &Arc<Segment>, index: &mut DiskIndex, now_ms: i64) -
         let read = read.filter(|(head, _)| head.offset > index.head() && head.offset >= segment.base);
         let Some((head, rest)) = read else {
             loaded.whole = false;
-            hole = hole.or(Some(at));
-            if end == bytes.len() {
-                loaded.tail = (end - hole.unwrap_or(at)) as u64;
-            }
+            let from = *hole.get_or_insert(at);
+            loaded.tail = (end - from) as u64;
             continue;
         };
+        loaded.tail = 0;
         if let Some(from) = hole.take() {
             tracing::error!(
                 file = %name_of(path), from_byte = from, to_byte = at, bytes = at - from, after_offset = %index.head(), before_offset = %head.offset,

@@ -29,6 +29,9 @@ const KEPT_FOR_IDS: u64 = 256 << 20;
 /// the processor time of one commit per message; after a pause the first is not kept waiting.
 const PACE: Duration = Duration::from_millis(1);
 
+/// So much room is reserved at a time at the end of the segment that grows.
+const RESERVED: u64 = 1 << 20;
+
 /// How often there is housekeeping.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -71,6 +74,8 @@ type PutWork = (Vec<(RecordKey, Option<Bytes>)>, Answer<()>);
 pub(super) struct Active {
     pub(super) segment: Arc<Segment>,
     pub(super) length: u64,
+    /// Up to here there is room.
+    pub(super) reserved: u64,
     pub(super) oldest_ms: Option<i64>,
     /// Set when its end is not what we wrote: nothing may be appended to it any more.
     pub(super) broken: bool,
@@ -85,12 +90,20 @@ pub(super) struct Writer {
     pub(super) records: RecordsFile,
     pub(super) compact_at: u64,
     pub(super) kept_ms: i64,
-    /// When the last commit began.
+    /// When the commit of this round began.
     pub(super) began: Option<Instant>,
 }
 
 /// A message that is written but not yet durable.
 type Written = (Arc<Message>, Entry<Place>, Planned);
+
+impl Active {
+    /// Cuts off what is behind the last message: room that is not needed, or half a write.
+    fn release(&mut self) {
+        self.reserved = self.length;
+        self.broken |= self.segment.file.truncate(self.length).is_err();
+    }
+}
 
 impl Writer {
     pub(super) fn run(mut self) {
@@ -100,6 +113,8 @@ impl Writer {
             let mut puts = Vec::new();
             let mut durable = false;
             let mut bytes = 0;
+            // Before it is asked for work, so that whoever brings some meanwhile has nobody to wake.
+            self.keep_pace();
             let patience = if self.records.is_rewriting() { Duration::ZERO } else { TICK };
             let mut next = match self.work.recv_timeout(patience) {
                 Ok(work) => Some(work),
@@ -107,7 +122,7 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => Some(Work::Close),
             };
             if matches!(next, Some(Work::Append { .. } | Work::Put { .. })) {
-                self.keep_pace();
+                self.began = Some(Instant::now());
             }
             while let Some(work) = next {
                 match work {
@@ -137,16 +152,16 @@ impl Writer {
             }
             self.keep_house();
         }
+        self.active.release();
         if let Err(error) = self.records.sync(&self.shared.folder) {
             tracing::error!(%error, "the last records may be lost if the machine loses power now");
         }
     }
 
     fn keep_pace(&mut self) {
-        if let Some(began) = self.began {
+        if let Some(began) = self.began.take() {
             std::thread::sleep((began + PACE).saturating_duration_since(Instant::now()));
         }
-        self.began = Some(Instant::now());
     }
 
     fn commit(&mut self, appends: Vec<AppendWork>) {
@@ -251,8 +266,15 @@ impl Writer {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), LogError> {
-        let file = &self.active.segment.file;
+        let segment = Arc::clone(&self.active.segment);
+        let file = &segment.file;
         let began = Instant::now();
+        let end = self.active.length + bytes.len() as u64;
+        if end > self.active.reserved {
+            // No more than the segment can grow: the log's limit counts what is on the disk.
+            self.active.reserved = (end + RESERVED).min(self.shared.segment_bytes).max(end);
+            file.reserve(self.active.length, self.active.reserved - self.active.length);
+        }
         let outcome = file.write_at(bytes, self.active.length).map_err(|error| ("write", error)).and_then(|()| {
             file.sync().map_err(|error| {
                 // What the system still holds of this file after a failed sync is unknown: only a new file is certain.
@@ -262,11 +284,11 @@ impl Writer {
         });
         self.shared.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
         if let Err((action, error)) = outcome {
-            self.active.broken |= file.truncate(self.active.length).is_err();
+            self.active.release();
             return Err(refusal(action, &self.shared.folder, file.path(), &error));
         }
-        self.active.length += bytes.len() as u64;
-        self.active.segment.set_length(self.active.length);
+        self.active.length = end;
+        segment.set_length(end);
         Ok(())
     }
 
@@ -277,7 +299,8 @@ impl Writer {
         }
         let segment = Arc::new(Segment::create(&self.shared.folder, base)?);
         lock(&self.shared.index).begin_chapter(base, Arc::clone(&segment));
-        let full = std::mem::replace(&mut self.active, Active::empty(segment));
+        let mut full = std::mem::replace(&mut self.active, Active::empty(segment));
+        full.release();
         if !full.broken {
             self.keeper.give(Chore::Index(full.segment));
         }
