@@ -163,7 +163,10 @@ impl Pusher {
                 environment: Environment::Production,
                 registered_at_ms: Some(push.token_at),
             }),
-            push: Push::Pass {},
+            push: Some(Push::Pass {}),
+            template: None,
+            params: std::collections::BTreeMap::new(),
+            receipts: false,
             collapse_id: None,
             ttl: None,
         };

@@ -132,7 +132,7 @@ fn first_answer(notification: &NewNotification, targets: &[NewTarget]) -> Notifi
         maybe_repeated: false,
         next_attempt_at_ms: Some(notification.created_at),
     };
-    Notification { id: notification.id.clone(), targets: targets.iter().map(target).collect() }
+    Notification { id: notification.id.clone(), targets: targets.iter().map(target).collect(), expansion: None }
 }
 
 /// The addressees, each checked against what its provider takes.

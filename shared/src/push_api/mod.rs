@@ -7,21 +7,43 @@
 //! | `GET /v1/notifications/{id}` | | 200 [`Notification`] |
 //! | `PUT /v1/devices/{device}` | [`RegisterDevice`] | 201 or 200 [`Device`] |
 //! | `GET /v1/devices` | | 200 [`Devices`] |
+//! | `PATCH /v1/devices/{device}` | [`PatchDevice`] | 200 [`Device`] |
 //! | `DELETE /v1/devices/{device}` | | 204 |
+//! | `PUT`, `GET /v1/segments/{name}` | [`Segment`] | 201 or 200 [`NamedSegment`] |
+//! | `GET /v1/segments`, `GET /v1/segments/{name}/count` | | 200 [`Segments`], [`SegmentCount`] |
+//! | `PUT`, `GET /v1/templates/{name}` | [`Template`] | 201 or 200 [`NamedTemplate`] |
+//! | `POST /v1/templates/{name}/preview` | [`PreviewTemplate`] | 200 [`Preview`] |
+//! | `POST /v1/receipts` | [`Receipt`] | 200 [`ReceiptTaken`] |
+//! | `GET /v1/notifications/{id}/timeline` | | 200 [`Timeline`] |
+//! | `GET /v1/notifications/stream` | | server-sent events, each an [`Outcome`] |
+//! | `PUT`, `GET /v1/webhooks/{name}` | [`PutWebhook`] | 201 or 200 [`Webhook`] |
+//! | `POST /v1/webhooks/{name}/test` | | 200 [`WebhookTest`] |
 
 mod device;
 mod notification;
 mod provider;
+mod receipt;
+mod segment;
 mod target;
+mod template;
 mod to;
 mod ttl;
+mod webhook;
 
-pub use device::{Device, Devices, RegisterDevice};
+pub use device::{Device, Devices, PatchDevice, RegisterDevice};
 pub use notification::{Notification, Push, SendNotification};
 pub use provider::{Environment, Provider};
+pub use receipt::{
+    Outcome, Receipt, ReceiptEvent, ReceiptTaken, TargetTimeline, Timeline, TimelineEvent,
+};
+pub use segment::{
+    Expansion, NamedSegment, Seen, Segment, SegmentCount, SegmentTarget, Segments, VersionRange, Where,
+};
 pub use target::{Target, TargetState};
+pub use template::{NamedTemplate, Preview, PreviewTemplate, ProviderPreview, Template, Templates};
 pub use to::{To, TokenTarget};
 pub use ttl::Ttl;
+pub use webhook::{PutWebhook, Webhook, WebhookTest, Webhooks};
 
 /// The app that is meant when none is named.
 #[must_use]

@@ -3,17 +3,28 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::{Target, To, Ttl};
+use super::{Expansion, Target, To, Ttl};
 
 /// Body of `POST /v1/notifications`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SendNotification {
     /// Who should get it.
     pub to: To,
-    /// What is sent.
-    pub push: Push,
+    /// What is sent; or a `template` instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<Push>,
+    /// The name of a template: each device gets its text in its own language, as the template is now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// Texts, numbers, true or false for the template's variables.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, serde_json::Value>,
+    /// Puts the notification's id into the push's `data` as `tidings_notification`, so that the app can name it in `POST /v1/receipts`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub receipts: bool,
     /// A later push with the same id replaces an earlier one that the phone has not shown yet; 64 bytes at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collapse_id: Option<String>,
@@ -23,7 +34,7 @@ pub struct SendNotification {
 }
 
 /// What a push does on the phone.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Push {
     /// Nothing is shown: the app is woken and fetches what it missed.
@@ -44,12 +55,15 @@ pub enum Push {
 }
 
 /// Answer of `POST /v1/notifications` and of `GET /v1/notifications/{id}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Notification {
     /// Names the notification in `GET /v1/notifications/{id}`.
     pub id: String,
     /// One for each device that it goes to; empty when the user has registered none.
     pub targets: Vec<Target>,
+    /// For a notification to a segment: how far its targets have been made. `targets` has the first 1,000 of them then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expansion: Option<Expansion>,
 }
 
 #[cfg(test)]
@@ -68,6 +82,8 @@ mod tests {
             json!({"device":"0199"}),
             json!({"user":"68946","device":"phone"}),
             json!({"token":{"provider":"apns","app":"pass.org.example","token":"ab12","environment":"sandbox"}}),
+            json!({"segment":"beta"}),
+            json!({"segment":{"where":{"all":[{"tag":"beta"},{"not":{"seen":{"within":"30d"}}}]}}}),
         ] {
             let body = json!({"to":to,"push":{"kind":"wake"},"ttl":"3600s"});
             let parsed = parse(body.clone()).unwrap();
@@ -84,6 +100,7 @@ mod tests {
             (json!({"to":{"user":"1"},"push":{"kind":"alert","title":"x","text":"y"}}), "text"),
             (json!({"to":{"user":"1"},"push":{"kind":"wke"}}), "wke"),
             (json!({"to":{},"push":{"kind":"wake"}}), "exactly one"),
+            (json!({"to":{"user":"1","segment":"x"},"push":{"kind":"wake"}}), "exactly one"),
             (json!({"to":{"user":"1","token":{"provider":"fcm","token":"t"}},"push":{"kind":"wake"}}), "exactly one"),
         ] {
             let error = parse(body).unwrap_err();

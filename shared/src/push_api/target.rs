@@ -1,11 +1,12 @@
 //! What became of a notification at one device.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Provider;
 
 /// What became of a notification at one device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Target {
     /// Names the target; it is the `apns-id` that Apple sees.
     pub id: String,
@@ -42,7 +43,7 @@ pub struct Target {
 }
 
 /// Where a push is on its way to one device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TargetState {
     /// Stored; not tried yet.

@@ -78,7 +78,7 @@ pub(crate) async fn find(database: &Database, id: &str) -> Result<Option<Notific
     .fetch_all(database.pool())
     .await?;
     let targets = rows.iter().map(read_target).collect::<Result<Vec<_>, _>>()?;
-    Ok(Some(Notification { id: id.to_owned(), targets }))
+    Ok(Some(Notification { id: id.to_owned(), targets, expansion: None }))
 }
 
 fn read_target(row: &AnyRow) -> Result<Target, StorageError> {
