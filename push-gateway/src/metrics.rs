@@ -10,6 +10,10 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use tidings_shared::push_api::{Provider, TargetState};
 
+mod registry;
+
+use registry::RegistryMetrics;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct App {
     provider: String,
@@ -54,6 +58,7 @@ pub(crate) struct Metrics {
     wakes: Counter,
     accepted: Counter,
     latency: Latency,
+    pub(crate) registry: RegistryMetrics,
 }
 
 #[derive(Debug)]
@@ -82,6 +87,7 @@ impl Metrics {
         registry.register("wakes", "Wake pushes made", metrics.wakes.clone());
         registry.register("requests", "Notifications taken over HTTP", metrics.accepted.clone());
         registry.register("send_seconds", "Time from handing a push over to the answer", metrics.latency.0.clone());
+        metrics.registry.register(registry);
         metrics
     }
 

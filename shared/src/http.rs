@@ -1,5 +1,6 @@
 //! What every HTTP door has: error bodies, health and metrics, serving until the shutdown, and a client.
 
+pub mod egress;
 mod patient_writes;
 
 use std::future::Future;

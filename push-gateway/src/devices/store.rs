@@ -16,7 +16,7 @@ pub(crate) mod prune;
 
 pub(crate) use change::{Change, Changed, belongs_to, change};
 
-const COLUMNS: &str = "id, user_id, device, client, provider, app, environment, token, generation, registered_at, wake_at, \
+pub(crate) const COLUMNS: &str = "id, user_id, device, client, provider, app, environment, token, generation, registered_at, wake_at, \
      returned_at, quarantined_at, locale, time_zone, version";
 
 /// What came of a registration.
@@ -254,7 +254,7 @@ pub(crate) async fn by_id(connection: &mut AnyConnection, id: &str) -> Result<Op
 }
 
 /// A device as `push_devices` has it, for every query that selects all of [`COLUMNS`].
-fn read(row: &AnyRow) -> Result<Registered, StorageError> {
+pub(crate) fn read(row: &AnyRow) -> Result<Registered, StorageError> {
     Ok(Registered {
         id: row.try_get("id")?,
         generation: row.try_get("generation")?,

@@ -16,13 +16,14 @@ pub(crate) struct Stored {
     pub(crate) updated_at: i64,
 }
 
-/// Stores a template; whether it is new, and its revision.
+/// Stores a template; gives its revision. The first one is the time, so that a template that was removed and made again has a
+/// later one.
 pub(crate) async fn put(
     database: &Database,
     name: &str,
     template: &Template,
     now_ms: i64,
-) -> Result<(bool, i64), StorageError> {
+) -> Result<i64, StorageError> {
     let text = serde_json::to_string(template).map_err(corrupt)?;
     let row = sqlx::query(
         "INSERT INTO push_templates (name, template, revision, updated_at) VALUES ($1, $2, $3, $3) \
@@ -34,9 +35,7 @@ pub(crate) async fn put(
     .bind(now_ms)
     .fetch_one(database.pool())
     .await?;
-    let revision: i64 = row.try_get("revision")?;
-    // A revision begins with the time, so that a template that was removed and made again has a later one.
-    Ok((revision == now_ms, revision))
+    Ok(row.try_get("revision")?)
 }
 
 /// One template.

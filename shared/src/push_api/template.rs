@@ -34,7 +34,7 @@ pub struct NamedTemplate {
     pub template: Template,
     /// What the texts want to be told: the names of their variables, in order.
     pub params: Vec<String>,
-    /// Counts the changes.
+    /// Grows with each change.
     pub revision: i64,
     /// When it was last changed (ms since 1970).
     pub updated_at_ms: i64,
