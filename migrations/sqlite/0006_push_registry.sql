@@ -1,9 +1,8 @@
 -- The push-gateway: what is known of devices, segments, templates, receipts, webhooks.
 -- Times are milliseconds since 1970 (UTC); flags are 0 or 1.
 
--- The language of the app (BCP 47), where the device is (IANA), and the app's version.
+-- The language of the app (BCP 47), and its version.
 ALTER TABLE push_devices ADD COLUMN locale TEXT;
-ALTER TABLE push_devices ADD COLUMN time_zone TEXT;
 ALTER TABLE push_devices ADD COLUMN version TEXT;
 -- The version in a form whose bytes sort as versions do; NULL when it does not begin with a number.
 ALTER TABLE push_devices ADD COLUMN version_key TEXT;

@@ -84,6 +84,68 @@ pub const SETTINGS: &[Setting] = &[
         "A push that a provider answers with errors for this long is given up.",
     ),
     Setting::new(
+        "push.reserved",
+        Kind::Count { min: 0, max: 5_000 },
+        "50",
+        "Of push.concurrency, what each class of priority (bulk, normal) leaves to each one above it; a third at most.",
+    ),
+    Setting::new(
+        "push.time_zone",
+        Kind::Text,
+        "UTC",
+        "The time zone (IANA) of devices that have told none, for notifications at a local time.",
+    ),
+    Setting::new(
+        "push.limits.queue",
+        Kind::Count { min: 1, max: 1_000_000_000 },
+        "2000000",
+        "How many pushes may wait in all; a request for more is answered 503 with Retry-After.",
+    ),
+    Setting::new(
+        "push.limits.queue_per_app",
+        Kind::Count { min: 1, max: 1_000_000_000 },
+        "1000000",
+        "How many pushes of one app at one provider may wait; a request for more is answered 429 with Retry-After.",
+    ),
+    Setting::new(
+        "push.limits.per_app",
+        Kind::Count { min: 0, max: 1_000_000 },
+        "0",
+        "Pushes a second of one app at one provider, by this process; what is over waits. 0: no limit.",
+    ),
+    Setting::new(
+        "push.limits.per_device",
+        Kind::Count { min: 0, max: 1_000_000 },
+        "0",
+        "Pushes to one device in push.limits.per_device_window, high priority counted apart; what is over waits. 0: no limit.",
+    ),
+    Setting::new(
+        "push.limits.per_device_window",
+        Kind::Duration,
+        "1m",
+        "The time in which a device gets push.limits.per_device pushes.",
+    ),
+    Setting::new(
+        "push.breaker.failures",
+        Kind::Count { min: 1, max: 1_000_000 },
+        "20",
+        "After so many failures without an answer in between, over push.breaker.window at least, a provider counts as away.",
+    ),
+    Setting::new("push.breaker.window", Kind::Duration, "2s", "The least time over which those failures are."),
+    Setting::new(
+        "push.breaker.pause",
+        Kind::Duration,
+        "1s",
+        "How long a provider that is away is left alone; then one push asks, and each pause is twice as long.",
+    ),
+    Setting::new("push.breaker.longest", Kind::Duration, "60s", "The longest such pause."),
+    Setting::new(
+        "push.max_batch_body",
+        Kind::Bytes,
+        "8MiB",
+        "Largest body of POST /v1/notifications/batch.",
+    ),
+    Setting::new(
         "push.max_devices_per_user",
         Kind::Count { min: 1, max: 100_000 },
         "32",
@@ -162,6 +224,16 @@ pub struct Config {
     pub recheck: Duration,
     /// First pause, longest pause, and when to give up.
     pub retry: RetryConfig,
+    /// What each class of priority leaves to each one above it.
+    pub reserved: usize,
+    /// The zone of devices that have told none.
+    pub time_zone: String,
+    /// How much may wait, and how fast it goes.
+    pub limits: LimitsConfig,
+    /// When a provider counts as away.
+    pub breaker: BreakerConfig,
+    /// Largest body of a batch in bytes.
+    pub max_batch_body: usize,
     /// Devices of one user.
     pub max_devices: u64,
     /// Largest request body in bytes.
@@ -202,6 +274,34 @@ pub struct RetryConfig {
     pub longest: Duration,
     /// After this time of errors a push is given up.
     pub give_up: Duration,
+}
+
+/// How much may wait, and how fast it goes.
+#[derive(Clone, Copy, Debug)]
+pub struct LimitsConfig {
+    /// Pushes that wait, in all.
+    pub queue: u64,
+    /// Pushes of one app at one provider that wait.
+    pub queue_per_app: u64,
+    /// Pushes a second of one app at one provider; 0: no limit.
+    pub per_app: u64,
+    /// Pushes to one device in `device_window`; 0: no limit.
+    pub per_device: u64,
+    /// See `per_device`.
+    pub device_window: Duration,
+}
+
+/// When a provider counts as away, and for how long it is left alone.
+#[derive(Clone, Copy, Debug)]
+pub struct BreakerConfig {
+    /// After so many failures without an answer in between …
+    pub failures: u32,
+    /// … over so long a time at least.
+    pub window: Duration,
+    /// The first pause.
+    pub pause: Duration,
+    /// The longest.
+    pub longest: Duration,
 }
 
 /// One named app.
@@ -278,6 +378,22 @@ impl Config {
                 longest: settings.duration("push.retry.longest"),
                 give_up: settings.duration("push.retry.give_up"),
             },
+            reserved: usize::try_from(settings.count("push.reserved")).unwrap_or(usize::MAX),
+            time_zone: settings.text("push.time_zone"),
+            limits: LimitsConfig {
+                queue: settings.count("push.limits.queue"),
+                queue_per_app: settings.count("push.limits.queue_per_app"),
+                per_app: settings.count("push.limits.per_app"),
+                per_device: settings.count("push.limits.per_device"),
+                device_window: settings.duration("push.limits.per_device_window"),
+            },
+            breaker: BreakerConfig {
+                failures: u32::try_from(settings.count("push.breaker.failures")).unwrap_or(u32::MAX),
+                window: settings.duration("push.breaker.window"),
+                pause: settings.duration("push.breaker.pause"),
+                longest: settings.duration("push.breaker.longest"),
+            },
+            max_batch_body: settings.bytes("push.max_batch_body"),
             max_devices: settings.count("push.max_devices_per_user"),
             max_body: settings.bytes("push.max_body"),
             ca_file: settings.optional_path("push.ca_file"),

@@ -9,6 +9,7 @@ mod ids;
 mod metrics;
 pub mod provider;
 mod queue;
+mod send;
 mod service;
 #[cfg(test)]
 mod testing;
@@ -16,6 +17,6 @@ mod wake;
 
 pub use api::error_codes;
 pub use apps::AppFaults;
-pub use config::{ApnsConfig, AppConfig, BrokerConfig, Config, FcmConfig, RetryConfig, SETTINGS};
+pub use config::{ApnsConfig, AppConfig, BreakerConfig, BrokerConfig, Config, FcmConfig, LimitsConfig, RetryConfig, SETTINGS};
 pub use service::{Listeners, check, run};
 pub use wake::BrokerLogin;

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
+use jiff::tz::TimeZone;
 use prometheus_client::registry::Registry;
 use tidings_shared::auth::{ServiceKeys, Verifier};
 use tidings_shared::clock::Clock;
@@ -11,6 +12,7 @@ use tidings_shared::config::Settings;
 use tidings_shared::health::Health;
 use tidings_shared::http::{operations_router, serve};
 use tidings_shared::lifecycle::Shutdown;
+use tidings_shared::push_api::time_zone;
 use tidings_shared::storage::Database;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -21,7 +23,11 @@ use crate::config::Config;
 use crate::ids::Ids;
 use crate::metrics::Metrics;
 use crate::queue::lane::{LaneSettings, Surroundings};
-use crate::queue::{Recorder, RetryPolicy, janitor};
+use crate::queue::intake::Intake;
+use crate::queue::janitor::{self, Janitor};
+use crate::queue::load::{Bounds, Load};
+use crate::queue::{Recorder, RetryPolicy};
+use crate::send::BreakerSettings;
 use crate::wake::{BrokerLogin, Waker, listen};
 
 /// How long a stop waits for pushes under way.
@@ -52,6 +58,7 @@ pub fn check(settings: &Settings) -> anyhow::Result<()> {
     let (config, clock) = (Config::from_settings(settings), Clock::system());
     Apps::load(&config, &clock).context("the push apps cannot be used")?;
     broker_login(&config)?;
+    fallback_zone(&config)?;
     Verifier::new(config.auth, clock).context("tokens cannot be verified")?;
     Ok(())
 }
@@ -72,8 +79,15 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
     let mut registry = Registry::default();
     let metrics = Arc::new(Metrics::register(&mut registry));
     let ids = Ids::new(clock.clone());
+    let load = Arc::new(Load::new(Bounds {
+        all: i64::try_from(config.limits.queue).unwrap_or(i64::MAX),
+        app: i64::try_from(config.limits.queue_per_app).unwrap_or(i64::MAX),
+    }));
     let gateway = Arc::new(Gateway {
         database: OnceLock::new(),
+        intake: OnceLock::new(),
+        load: Arc::clone(&load),
+        time_zone: fallback_zone(&config)?,
         apps: Arc::clone(&apps),
         verifier,
         service_keys: ServiceKeys::new(config.service_keys.clone()),
@@ -84,7 +98,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
         max_devices: config.max_devices,
     });
     let router =
-        api::router(Arc::clone(&gateway), config.max_body).merge(operations_router(health.clone(), Arc::new(registry)));
+        api::router(Arc::clone(&gateway), config.max_body, config.max_batch_body).merge(operations_router(health.clone(), Arc::new(registry)));
     // Registered before the database is there, so that /readyz never skips it.
     let broker_health = login.as_ref().map(|_| health.register("broker"));
     let mut parts = JoinSet::new();
@@ -99,9 +113,13 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
     let Some(database) = database.context("push.database")? else { return ended(parts).await };
     // Set once, here.
     let _ = gateway.database.set(database.clone());
-    let (recorder, recording) = Recorder::start(database.clone(), clock.clone());
+    let (intake, mut taking) = Intake::start(&database, &clock);
+    // Set once, here.
+    let _ = gateway.intake.set(intake);
+    let (recorder, mut recording) = Recorder::start(&database, &clock);
     let around = Surroundings {
         database: database.clone(),
+        load: Arc::clone(&load),
         recorder,
         clock: clock.clone(),
         ids: ids.clone(),
@@ -116,14 +134,15 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
         });
     }
     drop(around);
-    let upkeep = janitor::run(
-        database.clone(),
-        Arc::clone(&metrics),
-        clock.clone(),
-        config.keep,
-        database_health,
-        shutdown.clone(),
-    );
+    let janitor = Janitor {
+        database: database.clone(),
+        apps: Arc::clone(&apps),
+        load,
+        metrics: Arc::clone(&metrics),
+        clock: clock.clone(),
+        keep: config.keep,
+    };
+    let upkeep = janitor::run(janitor, database_health, shutdown.clone());
     parts.spawn(async move {
         upkeep.await;
         Ok(())
@@ -139,7 +158,11 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
     }
     let result = ended(parts).await;
     // The lanes are gone; what they had to record is written before the database is closed.
-    recording.await.context("the recorder of results failed")?;
+    while let Some(ended) = recording.join_next().await {
+        ended.context("the recorder of results failed")?;
+    }
+    // The door is closed. Its tasks wait for requests that cannot come any more.
+    taking.shutdown().await;
     database.close().await;
     result
 }
@@ -173,9 +196,23 @@ fn broker_login(config: &Config) -> anyhow::Result<Option<BrokerLogin>> {
     Ok(Some(login))
 }
 
+fn fallback_zone(config: &Config) -> anyhow::Result<TimeZone> {
+    time_zone(&config.time_zone).map_err(|problem| anyhow::anyhow!("push.time_zone: {problem}"))
+}
+
 fn lane_settings(config: &Config) -> LaneSettings {
     LaneSettings {
         concurrency: config.concurrency,
+        reserved: config.reserved,
+        per_second: config.limits.per_app,
+        per_device: config.limits.per_device,
+        device_window: config.limits.device_window,
+        breaker: BreakerSettings {
+            failures: config.breaker.failures,
+            window: config.breaker.window,
+            pause: config.breaker.pause,
+            longest: config.breaker.longest,
+        },
         lease: config.lease,
         recheck: config.recheck,
         drain: DRAIN,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tidings_shared::clock::Clock;
 use tidings_shared::identity::UserId;
-use tidings_shared::push_api::{Environment, Provider, Push, TargetState};
+use tidings_shared::push_api::{Environment, Priority, Provider, Push, TargetState};
 use tidings_shared::storage::Database;
 
 use crate::devices::store::Outcome as Stored;
@@ -120,6 +120,7 @@ pub(crate) async fn enqueue_until(
         collapse_id: None,
         created_at: clock.now_ms(),
         expires_at,
+        priority: Priority::Normal,
     };
     let target = NewTarget::of_device(ids.next(), device);
     let mut transaction = database.begin().await.unwrap();

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post, put};
 use http::StatusCode;
+use jiff::tz::TimeZone;
 use tidings_shared::auth::{ServiceKeys, Verifier};
 use tidings_shared::clock::Clock;
 use tidings_shared::http::ApiError;
@@ -15,7 +16,12 @@ use tidings_shared::storage::Database;
 use crate::apps::Apps;
 use crate::ids::Ids;
 use crate::metrics::Metrics;
+use crate::queue::intake::Intake;
+use crate::queue::load::Load;
 
+mod acceptance;
+mod addressees;
+mod batch;
 mod caller;
 mod devices;
 pub mod error_codes;
@@ -29,6 +35,11 @@ mod tests;
 pub(crate) struct Gateway {
     /// Empty until the database answered for the first time.
     pub(crate) database: OnceLock<Database>,
+    /// The same.
+    pub(crate) intake: OnceLock<Intake>,
+    pub(crate) load: Arc<Load>,
+    /// The zone of devices that have told none.
+    pub(crate) time_zone: TimeZone,
     pub(crate) apps: Arc<Apps>,
     pub(crate) verifier: Verifier,
     pub(crate) service_keys: ServiceKeys,
@@ -41,20 +52,27 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     fn database(&self) -> Result<&Database, ApiError> {
-        self.database.get().ok_or_else(|| {
-            let message = "the service has no connection to its database yet; try again soon";
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", message).retry_after(5)
-        })
+        self.database.get().ok_or_else(not_connected)
+    }
+
+    fn intake(&self) -> Result<&Intake, ApiError> {
+        self.intake.get().ok_or_else(not_connected)
     }
 }
 
-/// All routes; bodies have at most `max_body` bytes.
-pub(crate) fn router(gateway: Arc<Gateway>, max_body: usize) -> Router {
+fn not_connected() -> ApiError {
+    let message = "the service has no connection to its database yet; try again soon";
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", message).retry_after(5)
+}
+
+/// All routes; bodies have at most `max_body` bytes, those of a batch `max_batch_body`.
+pub(crate) fn router(gateway: Arc<Gateway>, max_body: usize, max_batch_body: usize) -> Router {
     Router::new()
         .route("/v1/devices", get(devices::list))
         .route("/v1/devices/{device}", put(devices::register).delete(devices::remove))
         .route("/v1/notifications", post(notifications::send))
-        .route("/v1/notifications/{id}", get(notifications::show))
+        .route("/v1/notifications/batch", post(batch::send).layer(DefaultBodyLimit::max(max_batch_body)))
+        .route("/v1/notifications/{id}", get(notifications::show).delete(notifications::cancel))
         .method_not_allowed_fallback(async || {
             ApiError::new(
                 StatusCode::METHOD_NOT_ALLOWED,

@@ -16,11 +16,15 @@ pub(super) fn storage(error: impl Into<StorageError>) -> ApiError {
     let error = error.into();
     if error.is_retryable() {
         tracing::warn!(%error, "a request waits for the database");
-        let message = "the database does not answer; try again soon";
-        return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", message).retry_after(5);
+        return database_unavailable();
     }
     tracing::error!(%error, "a request failed");
     ApiError::internal()
+}
+
+pub(super) fn database_unavailable() -> ApiError {
+    let message = "the database does not answer; try again soon";
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", message).retry_after(5)
 }
 
 pub(super) fn invalid(error: &Invalid) -> ApiError {

@@ -8,6 +8,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::queue::lane::Lane;
+use crate::queue::load::Bounds;
 use crate::testing::{FakeProvider, START, notifications};
 
 const SECRET: &str = "a secret of at least thirty-two bytes";
@@ -18,7 +19,15 @@ struct Door(Arc<Gateway>);
 fn gateway(database: Option<Database>, apps: Apps) -> Door {
     let clock = Clock::manual(START);
     let auth = VerifierConfig { secret: Some(SECRET.to_owned()), ..VerifierConfig::default() };
+    let intake = database.as_ref().map(|database| {
+        let (intake, mut tasks) = Intake::start(database, &clock);
+        tasks.detach_all();
+        intake
+    });
     Door(Arc::new(Gateway {
+        intake: intake.map(OnceLock::from).unwrap_or_default(),
+        load: Arc::new(Load::new(Bounds { all: 100, app: 50 })),
+        time_zone: TimeZone::UTC,
         database: database.map(OnceLock::from).unwrap_or_default(),
         apps: Arc::new(apps),
         verifier: Verifier::new(auth, clock.clone()).unwrap(),
@@ -66,7 +75,7 @@ impl Door {
             request = request.header("idempotency-key", key);
         }
         let body = body.map_or(Body::empty(), |body| Body::from(body.to_string()));
-        let answer = router(Arc::clone(&self.0), 2048).oneshot(request.body(body).unwrap()).await.unwrap();
+        let answer = router(Arc::clone(&self.0), 2048, 1 << 20).oneshot(request.body(body).unwrap()).await.unwrap();
         let status = answer.status().as_u16();
         let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
         (status, if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() })

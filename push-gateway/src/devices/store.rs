@@ -54,6 +54,7 @@ async fn try_register(
     max_devices: u64,
     now_ms: i64,
 ) -> Result<Outcome, StorageError> {
+    let _turn = database.turn().wait().await;
     let mut transaction = database.begin().await?;
     sqlx::query(
         "DELETE FROM push_devices WHERE provider = $1 AND app = $2 AND token = $3 AND NOT (user_id = $4 AND device = $5)",

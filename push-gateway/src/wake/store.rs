@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sqlx::Row;
 use tidings_shared::events::{DeviceReturned, UserUnacked};
-use tidings_shared::push_api::{Provider, Push};
+use tidings_shared::push_api::{Priority, Provider, Push};
 use tidings_shared::storage::{Database, StorageError};
 
 use crate::devices;
@@ -33,6 +33,7 @@ pub(crate) async fn unacked(
     happened_at: i64,
     push: WakePush<'_>,
 ) -> Result<Vec<String>, StorageError> {
+    let _turn = database.turn().wait().await;
     let mut transaction = database.begin().await?;
     let first_time = sqlx::query(
         "INSERT INTO push_wake_events (user_id, message_id, created_at) VALUES ($1, $2, $3) \
@@ -77,6 +78,7 @@ pub(crate) async fn unacked(
             collapse_id: Some(COLLAPSE_ID.to_owned()),
             created_at: push.now_ms,
             expires_at: push.now_ms.saturating_add(push.ttl_ms),
+            priority: Priority::High,
         };
         store::insert(&mut transaction, &notification, &targets).await?;
     }
@@ -88,6 +90,7 @@ pub(crate) async fn unacked(
 /// registered without a client id counts as back with every return of its user.
 pub(crate) async fn returned(database: &Database, event: &DeviceReturned, now_ms: i64) -> Result<(), StorageError> {
     const BACK: &str = "user_id = $1 AND (client = $2 OR client IS NULL)";
+    let _turn = database.turn().wait().await;
     let mut transaction = database.begin().await?;
     let unsent = sqlx::AssertSqlSafe(format!(
         "UPDATE push_targets SET state = CASE WHEN maybe_taken = 1 THEN 'unknown' ELSE 'expired' END, \

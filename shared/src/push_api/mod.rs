@@ -4,6 +4,8 @@
 //! | call | body | answer |
 //! |---|---|---|
 //! | `POST /v1/notifications` | [`SendNotification`] | 202 [`Notification`] |
+//! | `POST /v1/notifications/batch` | [`SendBatch`] | 200 [`BatchAnswer`] |
+//! | `DELETE /v1/notifications/{id}` | | 200 [`Notification`] |
 //! | `GET /v1/notifications/{id}` | | 200 [`Notification`] |
 //! | `PUT /v1/devices/{device}` | [`RegisterDevice`] | 201 or 200 [`Device`] |
 //! | `GET /v1/devices` | | 200 [`Devices`] |
@@ -19,10 +21,12 @@
 //! | `PUT`, `GET /v1/webhooks/{name}` | [`PutWebhook`] | 201 or 200 [`Webhook`] |
 //! | `POST /v1/webhooks/{name}/test` | | 200 [`WebhookTest`] |
 
+mod batch;
 mod device;
 mod notification;
 mod provider;
 mod receipt;
+mod schedule;
 mod segment;
 mod target;
 mod template;
@@ -30,12 +34,12 @@ mod to;
 mod ttl;
 mod webhook;
 
+pub use batch::{BatchAnswer, BatchItem, BatchResult, MAX_BATCH, SendBatch};
 pub use device::{Device, Devices, PatchDevice, RegisterDevice};
 pub use notification::{Notification, Push, SendNotification};
 pub use provider::{Environment, Provider};
-pub use receipt::{
-    Outcome, Receipt, ReceiptEvent, ReceiptTaken, TargetTimeline, Timeline, TimelineEvent,
-};
+pub use receipt::{Outcome, Receipt, ReceiptEvent, ReceiptTaken, TargetTimeline, Timeline, TimelineEvent};
+pub use schedule::{Dedup, LONGEST_WAIT_MS, LocalTime, NotBefore, Priority, check_time_zone, time_zone};
 pub use segment::{
     Expansion, NamedSegment, Seen, Segment, SegmentCount, SegmentTarget, Segments, VersionRange, Where,
 };

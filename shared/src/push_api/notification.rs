@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Expansion, Target, To, Ttl};
+use super::{Dedup, Expansion, NotBefore, Priority, Target, To, Ttl};
 
 /// Body of `POST /v1/notifications`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -31,6 +31,39 @@ pub struct SendNotification {
     /// After this time nobody tries any more, the provider included; the gateway's `push.ttl` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Ttl>,
+    /// What goes first when much is waiting; [`Priority::Normal`] when absent.
+    #[serde(default, skip_serializing_if = "is_normal")]
+    pub priority: Priority,
+    /// When it may be sent at the earliest; at once when absent. The time to live begins then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<NotBefore>,
+    /// A device that got a notification with this key within the window does not get this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedup: Option<Dedup>,
+}
+
+impl SendNotification {
+    /// A notification with everything else left to its default.
+    #[must_use]
+    pub fn new(to: To, push: Push) -> Self {
+        Self {
+            to,
+            push: Some(push),
+            template: None,
+            params: BTreeMap::new(),
+            receipts: false,
+            collapse_id: None,
+            ttl: None,
+            priority: Priority::Normal,
+            not_before: None,
+            dedup: None,
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_normal(priority: &Priority) -> bool {
+    *priority == Priority::Normal
 }
 
 /// What a push does on the phone.

@@ -56,7 +56,9 @@ pub enum TargetState {
     Accepted,
     /// It will never be delivered: the reason says why. Final.
     Dead,
-    /// Its time to live ended, or the device came back before it was sent. Final.
+    /// It was not sent and never will be: its time to live ended (the reason is the provider's last word, or
+    /// `expired`), the device came back (`device_returned`), a newer one with its collapse id took its place
+    /// (`superseded`), the device has had the same news (`duplicate`), or it was cancelled (`cancelled`). Final.
     Expired,
     /// It was handed over, no answer came, and its time to live ended. Final.
     Unknown,

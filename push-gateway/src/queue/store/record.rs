@@ -1,9 +1,12 @@
 //! Results: what became of claimed targets, and what that says about their devices.
 
-use sqlx::AnyConnection;
+use std::collections::HashSet;
+
+use sqlx::{AnyConnection, Row};
 use tidings_shared::push_api::TargetState;
 use tidings_shared::storage::{Database, StorageError};
 
+use super::rows;
 use crate::provider::{Answer, TokenGone};
 use crate::queue::settle::Settlement;
 use crate::queue::{Claimed, Recipient};
@@ -20,41 +23,60 @@ pub(crate) struct SendResult {
 /// is an acceptance: that is true whoever holds the lease.
 pub(crate) async fn record(database: &Database, results: &[SendResult], now_ms: i64) -> Result<(), StorageError> {
     let mut transaction = database.begin().await?;
-    for result in results {
-        if record_one(&mut transaction, result, now_ms).await? {
-            follow_up(&mut transaction, result).await?;
-        }
+    let mut taken = HashSet::with_capacity(results.len());
+    for portion in rows::portions(results) {
+        write(&mut transaction, portion, now_ms, &mut taken).await?;
+    }
+    for result in results.iter().filter(|result| taken.contains(&result.target.id)) {
+        follow_up(&mut transaction, result).await?;
     }
     transaction.commit().await?;
     Ok(())
 }
 
-async fn record_one(connection: &mut AnyConnection, result: &SendResult, now_ms: i64) -> Result<bool, StorageError> {
-    let SendResult { target, answer, settlement } = result;
-    let environment = if settlement.other_environment { target.environment.other() } else { target.environment };
-    let updated = sqlx::query(
-        "UPDATE push_targets SET state = $1, due_at = $2, lease = NULL, attempts = attempts - $3, maybe_taken = $4, \
-         environment = $5, tried_other = $6, provider_status = COALESCE($7, provider_status), \
-         reason = $8, provider_id = COALESCE($9, provider_id), updated_at = $10, token_gone = $11 \
-         WHERE id = $12 AND due_at IS NOT NULL AND (lease = $13 OR $14 = 1)",
-    )
-    .bind(settlement.state.as_str())
-    .bind(settlement.due_at)
-    .bind(i64::from(settlement.uncounted))
-    .bind(i64::from(settlement.maybe_taken))
-    .bind(environment.as_str())
-    .bind(i64::from(target.tried_other || settlement.other_environment))
-    .bind(answer.status.map(i64::from))
-    .bind(answer.reason.as_deref())
-    .bind(answer.provider_id.as_deref())
-    .bind(now_ms)
-    .bind(i64::from(settlement.token_gone.is_some()))
-    .bind(target.id.as_str())
-    .bind(target.lease.as_str())
-    .bind(i64::from(settlement.state == TargetState::Accepted))
-    .execute(connection)
-    .await?;
-    Ok(updated.rows_affected() > 0)
+/// Writes results in one statement, and adds the names of those that it took.
+async fn write(
+    connection: &mut AnyConnection,
+    results: &[SendResult],
+    now_ms: i64,
+    taken: &mut HashSet<String>,
+) -> Result<(), StorageError> {
+    // Both databases call the columns of VALUES column1, column2 and so on. What was not counted was no attempt: the
+    // time in which a provider refuses pushes does not begin with it.
+    let sql = sqlx::AssertSqlSafe(format!(
+        "UPDATE push_targets SET lease = NULL, updated_at = $1, state = v.column3, due_at = v.column4, \
+         attempts = attempts - v.column5, \
+         first_attempt_at = CASE WHEN v.column5 = 1 THEN NULL ELSE first_attempt_at END, \
+         maybe_taken = v.column6, environment = v.column7, tried_other = v.column8, \
+         provider_status = COALESCE(v.column9, provider_status), reason = v.column10, \
+         provider_id = COALESCE(v.column11, provider_id), token_gone = v.column12 \
+         FROM (VALUES {}) AS v \
+         WHERE push_targets.id = v.column1 AND push_targets.due_at IS NOT NULL \
+         AND (push_targets.lease = v.column2 OR v.column3 = 'accepted') \
+         RETURNING id",
+        rows::values(results.len(), 12, 2)
+    ));
+    let mut query = sqlx::query(sql).bind(now_ms);
+    for SendResult { target, answer, settlement } in results {
+        let environment = if settlement.other_environment { target.environment.other() } else { target.environment };
+        query = query
+            .bind(target.id.as_str())
+            .bind(target.lease.as_str())
+            .bind(settlement.state.as_str())
+            .bind(settlement.due_at)
+            .bind(i64::from(settlement.uncounted))
+            .bind(i64::from(settlement.maybe_taken))
+            .bind(environment.as_str())
+            .bind(i64::from(target.tried_other || settlement.other_environment))
+            .bind(answer.status.map(i64::from))
+            .bind(answer.reason.as_deref())
+            .bind(answer.provider_id.as_deref())
+            .bind(i64::from(settlement.token_gone.is_some()));
+    }
+    for row in query.fetch_all(connection).await? {
+        taken.insert(row.try_get("id")?);
+    }
+    Ok(())
 }
 
 /// What a result says about the device itself.

@@ -7,13 +7,14 @@ use tidings_shared::lifecycle::Shutdown;
 use tidings_shared::push_api::{Environment, Provider, TargetState};
 use tidings_shared::storage::Database;
 use tidings_shared::storage::testing::databases;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::ids::Ids;
 use crate::metrics::Metrics;
 use crate::provider::{Outcome, Retry};
 use crate::queue::lane::{Lane, LaneSettings, Surroundings};
 use crate::queue::{Recorder, RetryPolicy};
+use crate::send::BreakerSettings;
 use crate::testing::{
     FakeProvider, devices_of, enqueue, enqueue_until, eventually, reaches, register, registration, target,
 };
@@ -22,28 +23,39 @@ struct Running {
     lane: Arc<Lane>,
     shutdown: Shutdown,
     work: JoinHandle<()>,
-    recording: JoinHandle<()>,
+    recording: JoinSet<()>,
 }
 
 impl Running {
     async fn stop(self) {
         self.shutdown.begin();
         self.work.await.unwrap();
-        self.recording.await.unwrap();
+        assert!(self.recording.join_all().await.len() <= 2);
     }
 }
 
 fn start(database: &Database, provider: &FakeProvider, recheck: Duration) -> Running {
     let clock = Clock::system();
-    let (recorder, recording) = Recorder::start(database.clone(), clock.clone());
+    let (recorder, recording) = Recorder::start(database, &clock);
     let around = Surroundings {
         database: database.clone(),
+        load: Arc::default(),
         recorder,
         clock: clock.clone(),
         ids: Ids::new(clock),
         metrics: Arc::new(Metrics::register(&mut Registry::default())),
         settings: LaneSettings {
             concurrency: 8,
+            reserved: 1,
+            per_second: 0,
+            per_device: 0,
+            device_window: Duration::from_secs(60),
+            breaker: BreakerSettings {
+                failures: 1000,
+                window: Duration::from_secs(60),
+                pause: Duration::from_secs(1),
+                longest: Duration::from_secs(1),
+            },
             lease: Duration::from_secs(2),
             recheck,
             drain: Duration::from_millis(200),
