@@ -30,6 +30,8 @@ CREATE TABLE push_expansions (
     segment         TEXT,
     -- The segment's expression when the notification was accepted (JSON).
     expression      TEXT   NOT NULL,
+    -- The request (JSON): when and how its targets are made.
+    request         TEXT   NOT NULL,
     -- The id of the last device that was looked at. Devices that registered after the notification are left out.
     position        TEXT   NOT NULL,
     targets         BIGINT NOT NULL DEFAULT 0,

@@ -1,15 +1,14 @@
 //! What a request for a notification goes through before it is answered, whether it came alone or in a batch.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use http::StatusCode;
 use sha2::{Digest, Sha256};
 use tidings_shared::http::ApiError;
-use tidings_shared::push_api::{SendNotification, Ttl};
+use tidings_shared::push_api::{Priority, SendNotification, Ttl};
 
 use super::addressees::{self, expiry};
-use super::{Gateway, refusal};
+use super::{Gateway, content, refusal};
 use crate::queue::NewNotification;
 use crate::queue::intake::IntakeError;
 use crate::queue::load::Full;
@@ -99,20 +98,34 @@ async fn submission(
     idempotency: Option<(String, String)>,
     now_ms: i64,
 ) -> Result<Submission, ApiError> {
-    let mut targets = addressees::targets(gateway, connection.as_deref_mut(), &request).await?;
+    let id = gateway.ids.next();
+    let content = content::of(gateway, connection.as_deref_mut(), &request, &id).await?;
+    let expansion = content::expansion(gateway, connection.as_deref_mut(), &request, &content).await?;
+    let mut targets = match expansion {
+        Some(_) => Vec::new(),
+        None => addressees::targets(gateway, connection.as_deref_mut(), &request, &content).await?,
+    };
     addressees::prepare(gateway, connection, &request, &mut targets, now_ms).await?;
-    let until = targets.iter().filter_map(|target| target.expires_at).max();
+    let until = match expansion {
+        Some(_) => addressees::latest_end(gateway, &request, now_ms),
+        None => targets.iter().filter_map(|target| target.expires_at).max(),
+    };
     let expires_at = until.unwrap_or_else(|| expiry(request.ttl.unwrap_or(Ttl::new(gateway.ttl)), now_ms));
     let dedup_until = request.dedup.as_ref().map_or(0, |dedup| now_ms.saturating_add(dedup.window.as_ms()));
     let notification = NewNotification {
-        id: gateway.ids.next(),
-        push: Arc::new(request.push),
+        id,
+        push: content.push,
+        localized: content.localized,
         collapse_id: request.collapse_id,
         created_at: now_ms,
         expires_at,
-        priority: request.priority,
+        // Every device of a segment is a campaign, unless the sender says that it is urgent.
+        priority: match (&expansion, request.priority) {
+            (Some(_), Priority::Normal) => Priority::Bulk,
+            (_, priority) => priority,
+        },
     };
-    Ok(Submission { notification, targets, dedup_until, idempotency })
+    Ok(Submission { notification, targets, dedup_until, idempotency, expansion })
 }
 
 async fn store(
@@ -142,6 +155,7 @@ async fn store(
     if admitted.is_empty() {
         return Ok(());
     }
+    let expands = admitted.iter().any(|submission| submission.expansion.is_some());
     let counts: Vec<HashMap<String, i64>> = admitted.iter().map(per_lane).collect();
     let stored = gateway.intake()?.submit(admitted).await;
     let give_back = |lanes: &HashMap<String, i64>| {
@@ -170,6 +184,9 @@ async fn store(
         });
     }
     gateway.apps.wake_lanes(&lanes.into_keys().collect::<Vec<_>>());
+    if expands {
+        gateway.rooms.expand.notify_one();
+    }
     Ok(())
 }
 

@@ -8,15 +8,20 @@ use sqlx::AnyConnection;
 use tidings_shared::http::ApiError;
 use tidings_shared::push_api::{LONGEST_WAIT_MS, LocalTime, NotBefore, SendNotification, To, Ttl, time_zone};
 
+use super::content::Content;
 use super::{Gateway, refusal};
 use crate::devices::{self, Registered, check_token};
 use crate::queue::{Address, NewTarget, store};
+
+/// A day on which the clock is put back.
+const DAY_AND_HOUR_MS: i64 = 25 * 3_600_000;
 
 /// The addressees, each checked against what its provider takes.
 pub(super) async fn targets(
     gateway: &Gateway,
     connection: Option<&mut AnyConnection>,
     request: &SendNotification,
+    content: &Content,
 ) -> Result<Vec<NewTarget>, ApiError> {
     let of_device = |device: &Registered| NewTarget::of_device(gateway.ids.next(), device);
     let targets: Vec<NewTarget> = match (&request.to, connection) {
@@ -40,8 +45,8 @@ pub(super) async fn targets(
             check_token(to.provider, &to.token).map_err(|error| refusal::invalid(&error))?;
             vec![NewTarget::of_token(gateway.ids.next(), to)]
         }
-        // Not without a connection: see `known_by_heart`.
-        (_, None) => return Err(ApiError::internal()),
+        // Its targets are made later. And not without a connection: see `known_by_heart`.
+        (To::Segment(_), _) | (_, None) => return Err(ApiError::internal()),
     };
     for target in &targets {
         let Some(lane) = gateway.apps.lane(target.provider, &target.app) else {
@@ -50,18 +55,20 @@ pub(super) async fn targets(
         if !lane.client.serves(target.environment) {
             return Err(refusal::environment(&target.app));
         }
-        lane.client.check(&request.push, request.collapse_id.as_deref()).map_err(|refusal| refusal::push(&refusal))?;
+        for push in content.pushes() {
+            lane.client.check(push, request.collapse_id.as_deref()).map_err(|refusal| refusal::push(&refusal))?;
+        }
     }
     Ok(targets)
 }
 
 /// Whether the targets can be found without asking the database.
 pub(super) fn known_by_heart(request: &SendNotification) -> bool {
-    matches!(request.to, To::Token(_))
+    matches!(request.to, To::Token(_)) && request.template.is_none()
 }
 
 /// Gives the targets what the request says of their time, of what they replace and of what they must not repeat.
-pub(super) async fn prepare(
+pub(crate) async fn prepare(
     gateway: &Gateway,
     connection: Option<&mut AnyConnection>,
     request: &SendNotification,
@@ -146,6 +153,20 @@ impl<'a> Moments<'a> {
         self.known.insert(zone, moment);
         moment
     }
+}
+
+/// When the last device of a segment has had its time, wherever it is; `None`: the time to live begins now.
+pub(super) fn latest_end(gateway: &Gateway, request: &SendNotification, now_ms: i64) -> Option<i64> {
+    let ttl = request.ttl.unwrap_or(Ttl::new(gateway.ttl));
+    let begins = match request.not_before.as_ref()? {
+        NotBefore::At(at) => (*at).max(now_ms),
+        // The next time that a clock shows something is within a day; a date ends last in the far west.
+        NotBefore::Local(local) => {
+            let west = time_zone("Etc/GMT+12").map_or(now_ms, |zone| local.moment(&zone, now_ms));
+            west.max(now_ms.saturating_add(DAY_AND_HOUR_MS))
+        }
+    };
+    Some(expiry(ttl, begins))
 }
 
 /// The target's time begins then; a time that has passed is now.

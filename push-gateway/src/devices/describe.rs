@@ -12,8 +12,6 @@ pub(crate) const MAX_TAG: usize = 64;
 const MAX_VERSION: usize = 64;
 /// The longest language tag, in bytes.
 const MAX_LOCALE: usize = 64;
-/// The longest name of a time zone, in bytes.
-const MAX_TIME_ZONE: usize = 64;
 /// Numbers of a version that are compared; further ones are not.
 const VERSION_NUMBERS: usize = 4;
 
@@ -24,8 +22,6 @@ pub(crate) enum Undescribable {
         "`locale` is a language tag (BCP 47) of at most {MAX_LOCALE} bytes, for example \"de-AT\"; found \"{0}\"{1}"
     )]
     Locale(String, &'static str),
-    #[error("`time_zone` is a name of the IANA time zone database, for example \"Europe/Vienna\"; found \"{0}\"")]
-    TimeZone(String),
     #[error(
         "`version` has 1 to {MAX_VERSION} visible ASCII characters, for example \"2.10.1\"; this one has {0} bytes"
     )]
@@ -51,14 +47,6 @@ pub(crate) fn locale(text: &str) -> Result<String, Undescribable> {
         Ok(locale) => Ok(locale.to_string()),
         Err(_) => Err(Undescribable::Locale(shown(), "")),
     }
-}
-
-/// A time zone, as it is written in the database.
-pub(crate) fn time_zone(text: &str) -> Result<String, Undescribable> {
-    let shaped = (1..=MAX_TIME_ZONE).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_+-".contains(&byte))
-        && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
-    if shaped { Ok(text.to_owned()) } else { Err(Undescribable::TimeZone(text.chars().take(MAX_TIME_ZONE).collect())) }
 }
 
 /// A version, as it was written.

@@ -1,14 +1,13 @@
 //! The tables of events and of their numbers.
 
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, QueryBuilder, Row};
+use sqlx::{AnyConnection, Row};
+use tidings_shared::push_api::{Outcome, TargetState};
 use tidings_shared::storage::{Database, StorageError};
 
-use super::NewEvent;
-use crate::devices::store::corrupt;
-
-/// Rows of one statement.
-const ROWS: usize = 200;
+use super::{NewEvent, kind_of};
+use crate::devices::store::{corrupt, provider};
+use crate::queue::store::rows;
 
 /// An event as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,17 +33,18 @@ pub(crate) async fn write(
         .await?;
     let last: i64 = row.try_get("last_seq")?;
     let mut seq = last - count;
-    for portion in events.chunks(ROWS) {
-        let mut rows = Vec::with_capacity(portion.len());
+    for portion in rows::portions(events) {
+        let sql = sqlx::AssertSqlSafe(format!(
+            "INSERT INTO push_events (seq, kind, data, created_at) VALUES {}",
+            rows::values(portion.len(), 4, 1)
+        ));
+        let mut query = sqlx::query(sql);
         for event in portion {
             seq += 1;
-            rows.push((seq, event.kind, serde_json::to_string(&event.outcome).map_err(corrupt)?));
+            let data = serde_json::to_string(&event.outcome).map_err(corrupt)?;
+            query = query.bind(seq).bind(event.kind).bind(data).bind(now_ms);
         }
-        let mut insert = QueryBuilder::new("INSERT INTO push_events (seq, kind, data, created_at) ");
-        insert.push_values(rows, |mut values, (seq, kind, data)| {
-            values.push_bind(seq).push_bind(kind).push_bind(data).push_bind(now_ms);
-        });
-        insert.build().execute(&mut *connection).await?;
+        query.execute(&mut *connection).await?;
     }
     Ok(last)
 }
@@ -133,4 +133,69 @@ fn read(row: &AnyRow) -> Result<Event, StorageError> {
         data: row.try_get("data")?,
         created_at: row.try_get("created_at")?,
     })
+}
+
+/// Writes an event for each of these targets, which have just become final in the caller's transaction; gives the last number,
+/// `None` when nobody wants events. The outcome is read from the target itself: one form, however it ended.
+pub(crate) async fn of_ended(
+    connection: &mut AnyConnection,
+    targets: &[&str],
+    now_ms: i64,
+) -> Result<Option<i64>, StorageError> {
+    if targets.is_empty() || !is_wanted(connection, now_ms).await? {
+        return Ok(None);
+    }
+    let mut events = Vec::with_capacity(targets.len());
+    for portion in rows::portions(targets) {
+        let sql = sqlx::AssertSqlSafe(format!(
+            "SELECT id, notification_id, device_id, provider, app, state, updated_at, provider_status, reason, provider_id, \
+             token_gone FROM push_targets WHERE id IN ({}) ORDER BY updated_at, id",
+            rows::parameters(portion.len(), 1)
+        ));
+        let mut query = sqlx::query(sql);
+        for target in portion {
+            query = query.bind(*target);
+        }
+        for row in query.fetch_all(&mut *connection).await? {
+            events.extend(outcome(&row)?);
+        }
+    }
+    if events.is_empty() { Ok(None) } else { write(connection, &events, now_ms).await.map(Some) }
+}
+
+async fn is_wanted(connection: &mut AnyConnection, now_ms: i64) -> Result<bool, StorageError> {
+    let row = sqlx::query(
+        "SELECT CASE WHEN wanted_until > $1 OR EXISTS (SELECT 1 FROM push_webhooks WHERE enabled = 1) THEN 1 ELSE 0 END AS wanted \
+         FROM push_event_clock WHERE id = 1",
+    )
+    .bind(now_ms)
+    .fetch_one(connection)
+    .await?;
+    // PostgreSQL counts a literal as INTEGER.
+    Ok(row.try_get::<i64, _>("wanted").or_else(|_| row.try_get::<i32, _>("wanted").map(i64::from))? != 0)
+}
+
+fn outcome(row: &AnyRow) -> Result<Option<NewEvent>, StorageError> {
+    let name: String = row.try_get("state")?;
+    let state = TargetState::from_name(&name).ok_or_else(|| corrupt(format!("no state is called {name}")))?;
+    let Some(kind) = kind_of(state) else { return Ok(None) };
+    Ok(Some(NewEvent {
+        kind,
+        outcome: Outcome {
+            notification: row.try_get("notification_id")?,
+            target: row.try_get("id")?,
+            device: row.try_get("device_id")?,
+            provider: provider(row, "provider")?,
+            app: row.try_get("app")?,
+            state: Some(state),
+            receipt: None,
+            at_ms: row.try_get("updated_at")?,
+            provider_status: row
+                .try_get::<Option<i64>, _>("provider_status")?
+                .and_then(|status| u16::try_from(status).ok()),
+            reason: row.try_get("reason")?,
+            provider_id: row.try_get("provider_id")?,
+            token_gone: row.try_get::<i64, _>("token_gone")? != 0,
+        },
+    }))
 }

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use tidings_shared::clock::Clock;
-use tidings_shared::push_api::{Notification, Target, TargetState};
+use tidings_shared::push_api::{Expansion, Notification, Target, TargetState};
 use tidings_shared::storage::{Database, StorageError};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::store::{self, Stored, Submission};
+use super::store::{self, NewExpansion, Stored, Submission};
 use super::{Address, NewNotification, NewTarget};
 
 /// Requests that wait; more wait in front of the door.
@@ -136,7 +136,11 @@ fn refused(error: &StorageError) -> IntakeError {
 }
 
 /// What the sender is told when a notification is stored.
-pub(super) fn first_answer(notification: &NewNotification, targets: &[NewTarget]) -> Notification {
+pub(super) fn first_answer(
+    notification: &NewNotification,
+    targets: &[NewTarget],
+    expansion: Option<&NewExpansion>,
+) -> Notification {
     let target = |target: &NewTarget| Target {
         id: target.id.clone(),
         device: match &target.to {
@@ -154,5 +158,11 @@ pub(super) fn first_answer(notification: &NewNotification, targets: &[NewTarget]
         maybe_repeated: false,
         next_attempt_at_ms: target.ended.is_none().then(|| target.due_at.unwrap_or(notification.created_at)),
     };
-    Notification { id: notification.id.clone(), targets: targets.iter().map(target).collect() }
+    let expansion = expansion.map(|expansion| Expansion {
+        segment: expansion.segment.clone(),
+        targets: 0,
+        skipped: 0,
+        complete: false,
+    });
+    Notification { id: notification.id.clone(), targets: targets.iter().map(target).collect(), expansion }
 }

@@ -46,6 +46,8 @@ pub(crate) struct NewNotification {
     /// 0: one attempt only.
     pub(crate) expires_at: i64,
     pub(crate) priority: Priority,
+    /// With a template: the push in each of its languages; `push` has the default one.
+    pub(crate) localized: Option<Arc<str>>,
 }
 
 /// One addressee of a new notification.

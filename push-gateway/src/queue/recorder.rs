@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use super::store::{self, SendResult};
+use crate::events::EventLog;
 
 /// The most results that one transaction takes.
 const BATCH: usize = 512;
@@ -26,12 +27,12 @@ pub(crate) struct Recorder(mpsc::Sender<Recording>);
 pub(crate) type WakeLane = Arc<tokio::sync::Notify>;
 
 impl Recorder {
-    pub(crate) fn start(database: &Database, clock: &Clock) -> (Self, JoinSet<()>) {
+    pub(crate) fn start(database: &Database, clock: &Clock, events: &EventLog) -> (Self, JoinSet<()>) {
         let (results, incoming) = mpsc::channel(BATCH * 4);
         let incoming = Arc::new(Mutex::new(incoming));
         let mut tasks = JoinSet::new();
         for _ in 0..database.turn().writers() {
-            tasks.spawn(write(database.clone(), clock.clone(), Arc::clone(&incoming)));
+            tasks.spawn(write(database.clone(), clock.clone(), events.clone(), Arc::clone(&incoming)));
         }
         (Self(results), tasks)
     }
@@ -43,7 +44,12 @@ impl Recorder {
     }
 }
 
-async fn write(database: Database, clock: Clock, incoming: Arc<Mutex<mpsc::Receiver<Recording>>>) {
+async fn write(
+    database: Database,
+    clock: Clock,
+    events: EventLog,
+    incoming: Arc<Mutex<mpsc::Receiver<Recording>>>,
+) {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         let mine = {
@@ -60,7 +66,7 @@ async fn write(database: Database, clock: Clock, incoming: Arc<Mutex<mpsc::Recei
             mine
         };
         let (results, wakes): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
-        write_batch(&database, &clock, &results).await;
+        write_batch(&database, &clock, &events, &results).await;
         drop(mine);
         for wake in wakes.into_iter().flatten() {
             wake.notify_one();
@@ -68,11 +74,16 @@ async fn write(database: Database, clock: Clock, incoming: Arc<Mutex<mpsc::Recei
     }
 }
 
-async fn write_batch(database: &Database, clock: &Clock, results: &[SendResult]) {
+async fn write_batch(database: &Database, clock: &Clock, events: &EventLog, results: &[SendResult]) {
     let mut pause = Duration::from_millis(100);
     for _ in 0..WRITES {
-        match store::record(database, results, clock.now_ms()).await {
-            Ok(()) => return,
+        match store::record(database, results, events.wanted(), clock.now_ms()).await {
+            Ok(last) => {
+                if let Some(last) = last {
+                    events.written(last);
+                }
+                return;
+            }
             Err(error) => {
                 tracing::error!(%error, results = results.len(), "push results could not be written; trying again")
             }

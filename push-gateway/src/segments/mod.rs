@@ -1,11 +1,10 @@
 //! Segments: sets of devices by what is known of them, and sending to them. A notification to a segment is stored at once;
-//! its targets are made afterwards, in portions ([`expand`]), so that a segment of millions holds up nobody.
+//! its targets are made afterwards, in portions (`api::expand`), so that a segment of millions holds up nobody.
 
-use tidings_shared::push_api::{Seen, Ttl, VersionRange, Where};
+use tidings_shared::push_api::{Seen, Ttl, VersionRange, Where, check_time_zone};
 
 use crate::devices::describe;
 
-pub(crate) mod expand;
 pub(crate) mod store;
 #[cfg(test)]
 mod tests;
@@ -61,7 +60,10 @@ fn check(filter: Where, depth: usize, parts: &mut usize) -> Result<Where, Unusab
             Where::Tag(tag)
         }
         Where::Locale(locale) => Where::Locale(describe::locale(&locale).map_err(value)?),
-        Where::TimeZone(zone) => Where::TimeZone(describe::time_zone(&zone).map_err(value)?),
+        Where::TimeZone(zone) => {
+            check_time_zone(&zone).map_err(Unusable::Value)?;
+            Where::TimeZone(zone)
+        }
         Where::Version(range) => Where::Version(version(range)?),
         Where::Seen(seen) => Where::Seen(times(seen)?),
         filter @ (Where::App(_) | Where::Provider(_) | Where::Environment(_)) => filter,

@@ -48,7 +48,7 @@ pub(crate) async fn unacked(
         return Ok(Vec::new());
     }
     let sql = sqlx::AssertSqlSafe(format!(
-        "SELECT id FROM push_devices WHERE user_id = $1 AND wake_at IS NULL AND (returned_at IS NULL OR returned_at <= $2) \
+        "SELECT id FROM push_devices WHERE user_id = $1 AND wake_at IS NULL AND quarantined_at IS NULL AND (returned_at IS NULL OR returned_at <= $2) \
          ORDER BY id{}",
         database.dialect().for_update()
     ));

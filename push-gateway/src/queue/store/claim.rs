@@ -11,6 +11,7 @@ use tidings_shared::storage::{Database, StorageError};
 use crate::devices::store::{corrupt, environment};
 use crate::queue::slots::Room;
 use crate::queue::{Claimed, Recipient};
+use crate::templates;
 
 /// Takes due targets of a lane until `lease_until`, as many as there is room for, class by class. What was claimed
 /// before and never recorded comes again, marked as perhaps taken.
@@ -56,10 +57,11 @@ pub(crate) async fn claim(
     }
     let rows = sqlx::query(
         "SELECT t.id, t.environment, t.tried_other, t.attempts, t.first_attempt_at, t.expires_at, t.priority, \
-         t.maybe_taken, t.reason, t.device_id, t.token, t.registered_at, n.id AS notification, n.push, n.collapse_id, n.cancelled_at, \
-         d.token AS device_token, d.environment AS device_environment, d.generation, d.registered_at AS device_registered_at \
+         t.maybe_taken, t.reason, t.device_id, t.token, t.registered_at, n.id AS notification, n.push, n.localized, n.collapse_id, n.cancelled_at, \
+         d.locale, d.token AS device_token, d.environment AS device_environment, d.generation, d.registered_at AS device_registered_at \
          FROM push_targets t JOIN push_notifications n ON n.id = t.notification_id \
          LEFT JOIN push_devices d ON d.id = t.device_id AND d.provider = t.provider AND d.app = t.app \
+         AND d.quarantined_at IS NULL \
          WHERE t.lane = $1 AND t.priority IN (0, 1, 2) AND t.due_at = $2 AND t.lease = $3 \
          ORDER BY t.priority, t.created_at, t.id",
     )
@@ -74,16 +76,25 @@ pub(crate) async fn claim(
     Ok(claimed)
 }
 
-/// The targets of one notification share its push.
-type Pushes = HashMap<String, Arc<Push>>;
+/// The targets of one notification share its push, those of a template the push of their language.
+type Pushes = HashMap<(String, Option<String>), Arc<Push>>;
 
 fn push_of(row: &AnyRow, pushes: &mut Pushes) -> Result<Arc<Push>, StorageError> {
-    let notification: String = row.try_get("notification")?;
-    if let Some(push) = pushes.get(&notification) {
+    let localized: Option<String> = row.try_get("localized")?;
+    let locale: Option<String> = if localized.is_some() { row.try_get("locale")? } else { None };
+    let key = (row.try_get("notification")?, locale);
+    if let Some(push) = pushes.get(&key) {
         return Ok(Arc::clone(push));
     }
-    let push: Arc<Push> = Arc::new(serde_json::from_str(&row.try_get::<String, _>("push")?).map_err(corrupt)?);
-    pushes.insert(notification, Arc::clone(&push));
+    let own = match &localized {
+        Some(localized) => templates::pick(localized, key.1.as_deref()).map_err(corrupt)?,
+        None => None,
+    };
+    let push = match own {
+        Some(push) => Arc::new(push),
+        None => Arc::new(serde_json::from_str(&row.try_get::<String, _>("push")?).map_err(corrupt)?),
+    };
+    pushes.insert(key, Arc::clone(&push));
     Ok(push)
 }
 

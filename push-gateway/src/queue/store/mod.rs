@@ -8,13 +8,15 @@ use tidings_shared::storage::{Database, StorageError};
 
 use super::{Address, NewNotification, NewTarget};
 use crate::devices::store::{corrupt, provider};
+use crate::segments::store::expansions;
 
 mod cancel;
 mod claim;
 pub(crate) mod idempotency;
 mod once;
 mod record;
-mod rows;
+pub(crate) mod rows;
+pub(crate) mod stored;
 mod submit;
 pub(crate) mod upkeep;
 mod zones;
@@ -22,7 +24,7 @@ mod zones;
 pub(crate) use cancel::cancel;
 pub(crate) use claim::{claim, next_due};
 pub(crate) use record::{SendResult, record};
-pub(crate) use submit::{Stored, Submission, submit};
+pub(crate) use submit::{NewExpansion, Stored, Submission, settle_portion, submit};
 pub(crate) use zones::time_zones;
 
 /// Stores a notification with its targets, in the caller's transaction.
@@ -43,8 +45,8 @@ pub(crate) async fn insert_notifications(
 ) -> Result<(), StorageError> {
     for portion in rows::portions(notifications) {
         let sql = sqlx::AssertSqlSafe(format!(
-            "INSERT INTO push_notifications (id, push, collapse_id, created_at, expires_at) VALUES {}",
-            rows::values(portion.len(), 5, 1)
+            "INSERT INTO push_notifications (id, push, collapse_id, created_at, expires_at, localized) VALUES {}",
+            rows::values(portion.len(), 6, 1)
         ));
         let mut query = sqlx::query(sql);
         for notification in portion {
@@ -53,7 +55,8 @@ pub(crate) async fn insert_notifications(
                 .bind(serde_json::to_string(&*notification.push).map_err(corrupt)?)
                 .bind(notification.collapse_id.as_deref())
                 .bind(notification.created_at)
-                .bind(notification.expires_at);
+                .bind(notification.expires_at)
+                .bind(notification.localized.as_deref());
         }
         query.execute(&mut *connection).await?;
     }
@@ -111,6 +114,9 @@ fn rank(priority: Priority) -> i64 {
     i64::try_from(priority.rank()).unwrap_or(i64::MAX)
 }
 
+/// The most targets of a notification to a segment that are shown with it; its timeline has all of them.
+const SHOWN: i64 = 1000;
+
 /// A notification and where its targets are.
 pub(crate) async fn find(database: &Database, id: &str) -> Result<Option<Notification>, StorageError> {
     let known =
@@ -118,15 +124,17 @@ pub(crate) async fn find(database: &Database, id: &str) -> Result<Option<Notific
     if known.is_none() {
         return Ok(None);
     }
+    let expansion = expansions::progress(database, id).await?;
     let rows = sqlx::query(
         "SELECT id, device, provider, app, state, attempts, provider_status, reason, provider_id, maybe_taken, token_gone, due_at \
-         FROM push_targets WHERE notification_id = $1 ORDER BY position",
+         FROM push_targets WHERE notification_id = $1 ORDER BY position LIMIT $2",
     )
     .bind(id)
+    .bind(if expansion.is_some() { SHOWN } else { i64::MAX })
     .fetch_all(database.pool())
     .await?;
     let targets = rows.iter().map(read_target).collect::<Result<Vec<_>, _>>()?;
-    Ok(Some(Notification { id: id.to_owned(), targets, expansion: None }))
+    Ok(Some(Notification { id: id.to_owned(), targets, expansion }))
 }
 
 fn read_target(row: &AnyRow) -> Result<Target, StorageError> {

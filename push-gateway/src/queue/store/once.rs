@@ -6,6 +6,7 @@ use sqlx::{AnyConnection, Row};
 use tidings_shared::storage::StorageError;
 
 use super::rows;
+use crate::events;
 use crate::queue::NewTarget;
 
 /// Why a target was not sent.
@@ -79,6 +80,7 @@ pub(super) async fn take_the_place(
     }
     let mut keys: Vec<(String, i64)> = newest.into_iter().collect();
     keys.sort_unstable();
+    let mut ended = Vec::new();
     for portion in rows::portions(&keys) {
         // A scheduled push leaves alone what is sent before it.
         let sql = sqlx::AssertSqlSafe(format!(
@@ -86,14 +88,19 @@ pub(super) async fn take_the_place(
              reason = '{SUPERSEDED}', due_at = NULL, lease = NULL, updated_at = $1 \
              FROM (VALUES {}) AS v \
              WHERE push_targets.collapse_key = v.column1 AND push_targets.due_at IS NOT NULL \
-             AND push_targets.state <> 'sending' AND (v.column2 <= $1 OR push_targets.due_at >= v.column2)",
+             AND push_targets.state <> 'sending' AND (v.column2 <= $1 OR push_targets.due_at >= v.column2) \
+             RETURNING id",
             rows::values(portion.len(), 2, 2)
         ));
         let mut query = sqlx::query(sql).bind(now_ms);
         for (key, due_at) in portion {
             query = query.bind(key.as_str()).bind(*due_at);
         }
-        query.execute(&mut *connection).await?;
+        for row in query.fetch_all(&mut *connection).await? {
+            ended.push(row.try_get::<String, _>("id")?);
+        }
     }
+    let ended: Vec<&str> = ended.iter().map(String::as_str).collect();
+    events::store::of_ended(connection, &ended, now_ms).await?;
     Ok(())
 }

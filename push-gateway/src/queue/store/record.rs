@@ -7,6 +7,8 @@ use tidings_shared::push_api::TargetState;
 use tidings_shared::storage::{Database, StorageError};
 
 use super::rows;
+use crate::devices::store::prune::quarantine;
+use crate::events;
 use crate::provider::{Answer, TokenGone};
 use crate::queue::settle::Settlement;
 use crate::queue::{Claimed, Recipient};
@@ -21,17 +23,36 @@ pub(crate) struct SendResult {
 
 /// Records results in one transaction. A result whose lease has passed to somebody else changes nothing, unless it
 /// is an acceptance: that is true whoever holds the lease.
-pub(crate) async fn record(database: &Database, results: &[SendResult], now_ms: i64) -> Result<(), StorageError> {
+///
+/// Gives the number of the last event, where `write_events` says that somebody reads them.
+pub(crate) async fn record(
+    database: &Database,
+    results: &[SendResult],
+    write_events: bool,
+    now_ms: i64,
+) -> Result<Option<i64>, StorageError> {
     let mut transaction = database.begin().await?;
     let mut taken = HashSet::with_capacity(results.len());
     for portion in rows::portions(results) {
         write(&mut transaction, portion, now_ms, &mut taken).await?;
     }
     for result in results.iter().filter(|result| taken.contains(&result.target.id)) {
-        follow_up(&mut transaction, result).await?;
+        follow_up(&mut transaction, result, now_ms).await?;
     }
+    let last = if write_events {
+        let taken: Vec<&str> = ended(results, &taken);
+        events::store::of_ended(&mut transaction, &taken, now_ms).await?
+    } else {
+        None
+    };
     transaction.commit().await?;
-    Ok(())
+    Ok(last)
+}
+
+/// The names of the targets that are final now.
+fn ended<'a>(results: &'a [SendResult], taken: &HashSet<String>) -> Vec<&'a str> {
+    let ended = results.iter().filter(|result| result.settlement.state.is_final());
+    ended.map(|result| result.target.id.as_str()).filter(|id| taken.contains(*id)).collect()
 }
 
 /// Writes results in one statement, and adds the names of those that it took.
@@ -80,24 +101,13 @@ async fn write(
 }
 
 /// What a result says about the device itself.
-async fn follow_up(connection: &mut AnyConnection, result: &SendResult) -> Result<(), StorageError> {
+async fn follow_up(connection: &mut AnyConnection, result: &SendResult, now_ms: i64) -> Result<(), StorageError> {
     let SendResult { target, settlement, .. } = result;
     let Recipient::Device { id, generation, .. } = &target.recipient else { return Ok(()) };
     match settlement.token_gone {
-        Some(TokenGone::Now) => {
-            sqlx::query("DELETE FROM push_devices WHERE id = $1 AND generation = $2")
-                .bind(id.as_str())
-                .bind(*generation)
-                .execute(&mut *connection)
-                .await?;
-        }
+        Some(TokenGone::Now) => _ = quarantine(&mut *connection, id, *generation, None, now_ms).await?,
         Some(TokenGone::At(gone_at)) => {
-            sqlx::query("DELETE FROM push_devices WHERE id = $1 AND generation = $2 AND registered_at < $3")
-                .bind(id.as_str())
-                .bind(*generation)
-                .bind(gone_at)
-                .execute(&mut *connection)
-                .await?;
+            quarantine(&mut *connection, id, *generation, Some(gone_at), now_ms).await?;
         }
         None => {}
     }

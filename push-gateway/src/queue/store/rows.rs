@@ -7,7 +7,7 @@ use std::fmt::Write;
 const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
 
 /// Rows in portions of the sizes.
-pub(super) fn portions<T>(mut rows: &[T]) -> Vec<&[T]> {
+pub(crate) fn portions<T>(mut rows: &[T]) -> Vec<&[T]> {
     let mut portions = Vec::new();
     for size in SIZES {
         while rows.len() >= size {
@@ -20,7 +20,7 @@ pub(super) fn portions<T>(mut rows: &[T]) -> Vec<&[T]> {
 }
 
 /// `($3, $4), ($5, $6)`: rows of parameters, numbered from `first`.
-pub(super) fn values(rows: usize, columns: usize, first: usize) -> String {
+pub(crate) fn values(rows: usize, columns: usize, first: usize) -> String {
     let mut text = String::with_capacity(rows * columns * 7);
     for row in 0..rows {
         text.push_str(if row == 0 { "(" } else { "), (" });
@@ -31,7 +31,7 @@ pub(super) fn values(rows: usize, columns: usize, first: usize) -> String {
 }
 
 /// `$3, $4`: parameters, numbered from `first`.
-pub(super) fn parameters(count: usize, first: usize) -> String {
+pub(crate) fn parameters(count: usize, first: usize) -> String {
     let mut text = String::with_capacity(count * 7);
     list(&mut text, count, first);
     text

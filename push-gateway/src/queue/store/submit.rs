@@ -9,6 +9,7 @@ use super::idempotency::{self, Seen};
 use super::{insert_notifications, insert_targets, once};
 use crate::queue::intake::first_answer;
 use crate::queue::{NewNotification, NewTarget};
+use crate::segments::store::expansions;
 
 /// A notification as one request, or one item of a batch, wants it to be stored.
 #[derive(Clone, Debug)]
@@ -19,6 +20,40 @@ pub(crate) struct Submission {
     pub(crate) dedup_until: i64,
     /// The key of the request, and the hash of what it means.
     pub(crate) idempotency: Option<(String, String)>,
+    /// It goes to a segment: its targets are made later.
+    pub(crate) expansion: Option<NewExpansion>,
+}
+
+/// The devices of a notification to a segment.
+#[derive(Clone, Debug)]
+pub(crate) struct NewExpansion {
+    /// The segment's name, if it has one.
+    pub(crate) segment: Option<String>,
+    /// Its expression now (JSON).
+    pub(crate) expression: String,
+    /// The request (JSON), which says when and how its targets are made.
+    pub(crate) request: String,
+}
+
+/// Ends those of a portion of a segment's targets that their devices are not to get, as [`submit`] does for others.
+pub(crate) async fn settle_portion(
+    connection: &mut AnyConnection,
+    targets: &mut [NewTarget],
+    dedup_until: i64,
+    created_at: i64,
+    now_ms: i64,
+) -> Result<(), StorageError> {
+    let mut with_key: Vec<_> =
+        targets.iter_mut().filter(|target| target.dedup_key.is_some()).map(|target| (target, dedup_until)).collect();
+    if !with_key.is_empty() {
+        once::leave_out_duplicates(connection, &mut with_key, now_ms).await?;
+    }
+    let mut replacing: Vec<_> =
+        targets.iter_mut().filter(|target| target.collapse_key.is_some()).map(|target| (target, created_at)).collect();
+    if !replacing.is_empty() {
+        once::take_the_place(connection, &mut replacing, now_ms).await?;
+    }
+    Ok(())
 }
 
 /// What came of a submission.
@@ -79,11 +114,17 @@ async fn try_submit(
             })
             .collect();
         insert_targets(&mut transaction, &rows).await?;
+        for (index, _) in &fresh {
+            let submission = &submissions[*index];
+            if let Some(expansion) = &submission.expansion {
+                expansions::insert(&mut transaction, &submission.notification.id, expansion, now_ms).await?;
+            }
+        }
     }
     let mut keys = Vec::new();
     for (index, targets) in &fresh {
         let submission = &submissions[*index];
-        let answer = first_answer(&submission.notification, targets);
+        let answer = first_answer(&submission.notification, targets, submission.expansion.as_ref());
         let answer = serde_json::to_string(&answer).map_err(super::corrupt)?;
         if let Some((key, hash)) = &submission.idempotency {
             keys.push((key.as_str(), hash.as_str(), answer.clone()));

@@ -5,8 +5,10 @@ use tidings_shared::push_api::Priority;
 use tidings_shared::storage::{Database, StorageError};
 
 use super::rows;
+use crate::events;
 use crate::metrics::QueueDepth;
 use crate::queue::store::idempotency;
+use crate::segments::store::expansions;
 
 /// The broker keeps messages for seven days by default; an event about one may come again for as long.
 const WAKE_EVENTS_MS: i64 = 8 * 86_400_000;
@@ -81,6 +83,8 @@ pub(crate) async fn clean(database: &Database, now_ms: i64, keep_ms: i64) -> Res
                 query.execute(&mut *transaction).await?;
             }
         }
+        // Those that were claimed meanwhile are not over; only what is final makes an event.
+        events::store::of_ended(&mut transaction, &ids, now_ms).await?;
         transaction.commit().await?;
         if ids.len() < 1000 {
             break;
@@ -92,6 +96,7 @@ pub(crate) async fn clean(database: &Database, now_ms: i64, keep_ms: i64) -> Res
 async fn forget(database: &Database, now_ms: i64, keep_ms: i64) -> Result<(), StorageError> {
     const OLD: &str = "SELECT n.id FROM push_notifications n WHERE n.created_at < $1 \
          AND NOT EXISTS (SELECT 1 FROM push_targets t WHERE t.notification_id = n.id AND (t.due_at IS NOT NULL OR t.updated_at >= $1)) \
+         AND NOT EXISTS (SELECT 1 FROM push_expansions e WHERE e.notification_id = n.id AND e.due_at IS NOT NULL) \
          ORDER BY n.created_at LIMIT 1000";
     // In portions, so that nobody waits long for the write lock.
     loop {
@@ -108,6 +113,7 @@ async fn forget(database: &Database, now_ms: i64, keep_ms: i64) -> Result<(), St
     }
     let _turn = database.turn().wait().await;
     idempotency::forget(database, now_ms).await?;
+    expansions::forget(database, now_ms - keep_ms).await?;
     sqlx::query("DELETE FROM push_wake_events WHERE created_at < $1")
         .bind(now_ms - WAKE_EVENTS_MS)
         .execute(database.pool())

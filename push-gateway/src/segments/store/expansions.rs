@@ -1,18 +1,20 @@
 //! The table of expansions: who is at which, how far it has come, and the next portion of its devices.
 
 use sqlx::{AnyConnection, Row};
-use tidings_shared::push_api::{Expansion, Where};
+use tidings_shared::push_api::{Expansion, SendNotification, Where};
 use tidings_shared::storage::{Database, StorageError};
 
 use super::Filter;
 use crate::devices::Registered;
 use crate::devices::store::{self as devices, corrupt};
+use crate::queue::store::NewExpansion;
 
 /// An expansion that somebody has taken.
 #[derive(Clone, Debug)]
 pub(crate) struct Taken {
     pub(crate) notification: String,
     pub(crate) filter: Where,
+    pub(crate) request: SendNotification,
     /// The last device that was looked at.
     pub(crate) position: String,
     /// Targets made so far.
@@ -24,17 +26,17 @@ pub(crate) struct Taken {
 pub(crate) async fn insert(
     connection: &mut AnyConnection,
     notification: &str,
-    segment: Option<&str>,
-    filter: &Where,
+    expansion: &NewExpansion,
     now_ms: i64,
 ) -> Result<(), StorageError> {
     sqlx::query(
-        "INSERT INTO push_expansions (notification_id, segment, expression, position, due_at, created_at) \
-         VALUES ($1, $2, $3, '', $4, $4)",
+        "INSERT INTO push_expansions (notification_id, segment, expression, request, position, due_at, created_at) \
+         VALUES ($1, $2, $3, $4, '', $5, $5)",
     )
     .bind(notification)
-    .bind(segment)
-    .bind(serde_json::to_string(filter).map_err(corrupt)?)
+    .bind(expansion.segment.as_deref())
+    .bind(expansion.expression.as_str())
+    .bind(expansion.request.as_str())
     .bind(now_ms)
     .execute(connection)
     .await?;
@@ -44,7 +46,7 @@ pub(crate) async fn insert(
 /// Takes the oldest expansion that nobody is at, until `lease_until`.
 pub(crate) async fn take(database: &Database, now_ms: i64, lease_until: i64) -> Result<Option<Taken>, StorageError> {
     let row = sqlx::query(
-        "SELECT notification_id, expression, position, targets, created_at, due_at FROM push_expansions \
+        "SELECT notification_id, expression, request, position, targets, created_at, due_at FROM push_expansions \
          WHERE due_at <= $1 ORDER BY due_at, notification_id LIMIT 1",
     )
     .bind(now_ms)
@@ -54,6 +56,7 @@ pub(crate) async fn take(database: &Database, now_ms: i64, lease_until: i64) -> 
     let taken = Taken {
         notification: row.try_get("notification_id")?,
         filter: serde_json::from_str(&row.try_get::<String, _>("expression")?).map_err(corrupt)?,
+        request: serde_json::from_str(&row.try_get::<String, _>("request")?).map_err(corrupt)?,
         position: row.try_get("position")?,
         targets: row.try_get("targets")?,
         created_at: row.try_get("created_at")?,
@@ -120,10 +123,10 @@ pub(crate) async fn advance(
 }
 
 /// Ends an expansion whose notification is over or gone, or was cancelled.
-pub(crate) async fn end(database: &Database, notification: &str) -> Result<(), StorageError> {
+pub(crate) async fn end(connection: &mut AnyConnection, notification: &str) -> Result<(), StorageError> {
     sqlx::query("UPDATE push_expansions SET due_at = NULL WHERE notification_id = $1")
         .bind(notification)
-        .execute(database.pool())
+        .execute(connection)
         .await?;
     Ok(())
 }
@@ -158,13 +161,19 @@ pub(crate) async fn forget(database: &Database, before: i64) -> Result<(), Stora
     Ok(())
 }
 
-/// Targets of a notification that are not final, up to a bound.
-pub(crate) async fn unfinished(database: &Database, notification: &str, bound: i64) -> Result<i64, StorageError> {
+/// Targets of a notification that are due before a time and not final, up to a bound.
+pub(crate) async fn unfinished(
+    database: &Database,
+    notification: &str,
+    before: i64,
+    bound: i64,
+) -> Result<i64, StorageError> {
     let row = sqlx::query(
-        "SELECT COUNT(*) AS waiting FROM (SELECT 1 FROM push_targets WHERE notification_id = $1 AND due_at IS NOT NULL LIMIT $2) w",
+        "SELECT COUNT(*) AS waiting FROM (SELECT 1 FROM push_targets WHERE notification_id = $1 AND due_at <= $3 LIMIT $2) w",
     )
     .bind(notification)
     .bind(bound)
+    .bind(before)
     .fetch_one(database.pool())
     .await?;
     Ok(row.try_get("waiting")?)
