@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Environment, Provider, default_app};
+use super::{Environment, Provider, default_app, subscription};
 use crate::identity::UserId;
 
 /// Body of `PUT /v1/devices/{device}`.
@@ -17,7 +17,9 @@ pub struct RegisterDevice {
     /// The name of a configured app (`push.apps.NAME`).
     #[serde(default = "default_app")]
     pub app: String,
-    /// The push token.
+    /// The push token: hexadecimal for APNs; for FCM the registration token, or `fid:` and the installation id; for
+    /// Web Push the subscription as the browser gives it, as an object or as its JSON text.
+    #[serde(deserialize_with = "subscription::token")]
     pub token: String,
     /// APNs only.
     #[serde(default)]

@@ -8,15 +8,33 @@
 //! | `PUT /v1/devices/{device}` | [`RegisterDevice`] | 201 or 200 [`Device`] |
 //! | `GET /v1/devices` | | 200 [`Devices`] |
 //! | `DELETE /v1/devices/{device}` | | 204 |
+//! | `GET /v1/apps` | | 200 [`AppList`] |
+//! | `POST /v1/apps/{app}/check` | | 200 [`AppChecks`] |
+//! | `POST /v1/apps/{app}/channels` | [`CreateChannel`] | 201 [`Channel`] |
+//! | `GET /v1/apps/{app}/channels` | | 200 [`Channels`] |
+//! | `GET /v1/apps/{app}/channels/{channel}` | | 200 [`Channel`] |
+//! | `DELETE /v1/apps/{app}/channels/{channel}` | | 204 |
+//! | `POST /v1/apps/{app}/topics/{topic}/subscribe` | [`TopicMembers`] | 200 [`TopicResults`] |
+//! | `POST /v1/apps/{app}/topics/{topic}/unsubscribe` | [`TopicMembers`] | 200 [`TopicResults`] |
 
+mod app;
+mod apple;
 mod device;
+mod direct;
 mod notification;
 mod provider;
+mod subscription;
 mod target;
 mod to;
 mod ttl;
 
+pub use app::{
+    AppCheck, AppChecks, AppList, AppState, Channel, Channels, CreateChannel, Credential, CredentialState, TopicFailure,
+    TopicMembers, TopicResults, Verdict, Verdicts,
+};
+pub use apple::{ApnsPush, ApnsPushType, LiveActivity, LiveActivityAlert, LiveActivityEvent};
 pub use device::{Device, Devices, RegisterDevice};
+pub use direct::{ChannelTarget, ConditionTarget, InstallationTarget, TopicTarget};
 pub use notification::{Notification, Push, SendNotification};
 pub use provider::{Environment, Provider};
 pub use target::{Target, TargetState};

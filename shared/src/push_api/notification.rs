@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Target, To, Ttl};
+use super::{ApnsPush, LiveActivity, Target, To, Ttl};
 
 /// Body of `POST /v1/notifications`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct SendNotification {
     /// After this time nobody tries any more, the provider included; the gateway's `push.ttl` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Ttl>,
+    /// Nothing is stored or sent: the answer says what the provider would do ([`super::Verdicts`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub validate_only: bool,
 }
 
 /// What a push does on the phone.
@@ -41,6 +44,10 @@ pub enum Push {
     },
     /// Tells Wallet that a pass of this type has changed (APNs, body `{}`).
     Pass {},
+    /// Anything that Apple knows, in Apple's own words: every push type (APNs only).
+    Apns(ApnsPush),
+    /// Starts, updates or ends a Live Activity (APNs only).
+    LiveActivity(LiveActivity),
 }
 
 /// Answer of `POST /v1/notifications` and of `GET /v1/notifications/{id}`.
@@ -68,6 +75,10 @@ mod tests {
             json!({"device":"0199"}),
             json!({"user":"68946","device":"phone"}),
             json!({"token":{"provider":"apns","app":"pass.org.example","token":"ab12","environment":"sandbox"}}),
+            json!({"topic":{"app":"default","name":"news"}}),
+            json!({"condition":{"app":"default","expression":"'a' in topics"}}),
+            json!({"fid":{"app":"default","id":"cFq2"}}),
+            json!({"channel":{"app":"default","id":"c29tZQ==","environment":"sandbox"}}),
         ] {
             let body = json!({"to":to,"push":{"kind":"wake"},"ttl":"3600s"});
             let parsed = parse(body.clone()).unwrap();
@@ -84,10 +95,21 @@ mod tests {
             (json!({"to":{"user":"1"},"push":{"kind":"alert","title":"x","text":"y"}}), "text"),
             (json!({"to":{"user":"1"},"push":{"kind":"wke"}}), "wke"),
             (json!({"to":{},"push":{"kind":"wake"}}), "exactly one"),
+            (json!({"to":{"topic":{"name":"a"},"fid":{"id":"b"}},"push":{"kind":"wake"}}), "exactly one"),
+            (json!({"to":{"user":"1"},"push":{"kind":"live_activity","event":"update","content_stat":{}}}), "content_stat"),
+            (json!({"to":{"user":"1"},"push":{"kind":"apns","push_type":"loud","payload":{}}}), "loud"),
             (json!({"to":{"user":"1","token":{"provider":"fcm","token":"t"}},"push":{"kind":"wake"}}), "exactly one"),
         ] {
             let error = parse(body).unwrap_err();
             assert!(error.contains(word), "{error}");
         }
+    }
+
+    #[test]
+    fn a_browsers_subscription_is_a_token() {
+        let subscription = json!({"endpoint":"https://push.example/x","expirationTime":null,"keys":{"p256dh":"B","auth":"A"}});
+        let body = json!({"to":{"token":{"provider":"webpush","token":subscription}},"push":{"kind":"wake"}});
+        let To::Token(target) = parse(body).unwrap().to else { panic!("another form") };
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&target.token).unwrap(), subscription);
     }
 }

@@ -2,11 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Environment, Provider, default_app};
+use super::subscription;
+use super::{
+    ChannelTarget, ConditionTarget, Environment, InstallationTarget, Provider, TopicTarget, default_app,
+};
 use crate::identity::UserId;
 
-/// The addressee of a notification: exactly one of `{"user":…}`, `{"device":…}`, `{"user":…,"device":…}`
-/// and `{"token":…}`.
+/// The addressee of a notification: exactly one of `{"user":…}`, `{"device":…}`, `{"user":…,"device":…}`,
+/// `{"token":…}`, `{"topic":…}`, `{"condition":…}`, `{"fid":…}` and `{"channel":…}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "ToFields", into = "ToFields")]
 pub enum To {
@@ -23,6 +26,14 @@ pub enum To {
     },
     /// A push token that is not registered here (the passbook-service keeps its own registrations).
     Token(TokenTarget),
+    /// A topic at FCM.
+    Topic(TopicTarget),
+    /// A combination of topics at FCM.
+    Condition(ConditionTarget),
+    /// A Firebase installation.
+    Installation(InstallationTarget),
+    /// A broadcast channel at APNs.
+    Channel(ChannelTarget),
 }
 
 /// A push token with what is needed to use it.
@@ -34,7 +45,8 @@ pub struct TokenTarget {
     /// The name of a configured app (`push.apps.NAME`); for a pass, its pass type identifier.
     #[serde(default = "default_app")]
     pub app: String,
-    /// The token itself: hexadecimal for APNs, the registration token for FCM.
+    /// The token itself: hexadecimal for APNs, the registration token for FCM, the subscription for Web Push.
+    #[serde(deserialize_with = "subscription::token")]
     pub token: String,
     /// APNs only.
     #[serde(default)]
@@ -44,7 +56,7 @@ pub struct TokenTarget {
     pub registered_at_ms: Option<i64>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ToFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,19 +65,41 @@ struct ToFields {
     device: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<TokenTarget>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    topic: Option<TopicTarget>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    condition: Option<ConditionTarget>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fid: Option<InstallationTarget>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    channel: Option<ChannelTarget>,
 }
 
 impl TryFrom<ToFields> for To {
     type Error = &'static str;
 
     fn try_from(fields: ToFields) -> Result<Self, Self::Error> {
-        match fields {
-            ToFields { user: Some(user), device: None, token: None } => Ok(Self::User(user)),
-            ToFields { user: Some(user), device: Some(device), token: None } => Ok(Self::Device { user, device }),
-            ToFields { user: None, device: Some(id), token: None } => Ok(Self::Registration(id)),
-            ToFields { user: None, device: None, token: Some(token) } => Ok(Self::Token(token)),
+        let registered = match (fields.user, fields.device) {
+            (Some(user), None) => Some(Self::User(user)),
+            (Some(user), Some(device)) => Some(Self::Device { user, device }),
+            (None, Some(id)) => Some(Self::Registration(id)),
+            (None, None) => None,
+        };
+        let mut found = [
+            registered,
+            fields.token.map(Self::Token),
+            fields.topic.map(Self::Topic),
+            fields.condition.map(Self::Condition),
+            fields.fid.map(Self::Installation),
+            fields.channel.map(Self::Channel),
+        ]
+        .into_iter()
+        .flatten();
+        match (found.next(), found.next()) {
+            (Some(to), None) => Ok(to),
             _ => Err(
-                "`to` has exactly one of these forms: {\"user\":…}, {\"device\":…}, {\"user\":…,\"device\":…}, {\"token\":{…}}",
+                "`to` has exactly one of these forms: {\"user\":…}, {\"device\":…}, {\"user\":…,\"device\":…}, \
+                 {\"token\":{…}}, {\"topic\":{…}}, {\"condition\":{…}}, {\"fid\":{…}}, {\"channel\":{…}}",
             ),
         }
     }
@@ -73,13 +107,17 @@ impl TryFrom<ToFields> for To {
 
 impl From<To> for ToFields {
     fn from(to: To) -> Self {
-        let (mut user, mut device, mut token) = (None, None, None);
+        let mut fields = Self::default();
         match to {
-            To::User(id) => user = Some(id),
-            To::Registration(id) => device = Some(id),
-            To::Device { user: id, device: name } => (user, device) = (Some(id), Some(name)),
-            To::Token(target) => token = Some(target),
+            To::User(id) => fields.user = Some(id),
+            To::Registration(id) => fields.device = Some(id),
+            To::Device { user, device } => (fields.user, fields.device) = (Some(user), Some(device)),
+            To::Token(target) => fields.token = Some(target),
+            To::Topic(target) => fields.topic = Some(target),
+            To::Condition(target) => fields.condition = Some(target),
+            To::Installation(target) => fields.fid = Some(target),
+            To::Channel(target) => fields.channel = Some(target),
         }
-        Self { user, device, token }
+        fields
     }
 }
