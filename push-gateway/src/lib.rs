@@ -16,6 +16,8 @@ mod wake;
 
 pub use api::error_codes;
 pub use apps::AppFaults;
-pub use config::{ApnsConfig, AppConfig, BrokerConfig, Config, FcmConfig, RetryConfig, SETTINGS};
+pub use config::{
+    ApnsConfig, AppConfig, BrokerConfig, Config, FcmConfig, RetryConfig, SETTINGS, WebPushConfig, WebPushPolicy,
+};
 pub use service::{Listeners, check, run};
 pub use wake::BrokerLogin;

@@ -17,6 +17,13 @@ struct App {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CredentialLabels {
+    provider: String,
+    app: String,
+    credential: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
     provider: String,
     app: String,
@@ -50,6 +57,8 @@ pub(crate) struct Metrics {
     queue_age: Family<App, Gauge>,
     outcomes: Family<OutcomeLabels, Counter>,
     paused: Family<App, Gauge>,
+    credential_refused: Family<CredentialLabels, Gauge>,
+    credential_expires: Family<CredentialLabels, Gauge>,
     events: Family<Kind, Counter>,
     wakes: Counter,
     accepted: Counter,
@@ -78,6 +87,16 @@ impl Metrics {
             metrics.outcomes.clone(),
         );
         registry.register("paused", "1 while the provider refuses the app's credentials", metrics.paused.clone());
+        registry.register(
+            "credential_refused",
+            "1 while the provider refuses this credential",
+            metrics.credential_refused.clone(),
+        );
+        registry.register(
+            "credential_expires_seconds",
+            "Time until this credential ends; absent when it does not",
+            metrics.credential_expires.clone(),
+        );
         registry.register("events", "Events of the broker", metrics.events.clone());
         registry.register("wakes", "Wake pushes made", metrics.wakes.clone());
         registry.register("requests", "Notifications taken over HTTP", metrics.accepted.clone());
@@ -113,6 +132,24 @@ impl Metrics {
     pub(crate) fn paused(&self, provider: Provider, app: &str, paused: bool) {
         let labels = App { provider: provider.as_str().to_owned(), app: app.to_owned() };
         self.paused.get_or_create(&labels).set(i64::from(paused));
+    }
+
+    /// A credential that is gone is not shown any more.
+    pub(crate) fn forget_credentials(&self) {
+        self.credential_refused.clear();
+        self.credential_expires.clear();
+    }
+
+    pub(crate) fn credential(&self, provider: Provider, app: &str, name: &str, refused: bool, left_s: Option<i64>) {
+        let labels = CredentialLabels {
+            provider: provider.as_str().to_owned(),
+            app: app.to_owned(),
+            credential: name.to_owned(),
+        };
+        self.credential_refused.get_or_create(&labels).set(i64::from(refused));
+        if let Some(left_s) = left_s {
+            self.credential_expires.get_or_create(&labels).set(left_s);
+        }
     }
 
     pub(crate) fn event(&self, kind: &'static str) {

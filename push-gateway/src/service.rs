@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::api::{self, Gateway};
-use crate::apps::Apps;
+use crate::apps::{Apps, watch};
 use crate::config::Config;
 use crate::ids::Ids;
 use crate::metrics::Metrics;
@@ -116,6 +116,11 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
         });
     }
     drop(around);
+    let watching = watch::keep(Arc::clone(&apps), config.credentials_check, Arc::clone(&metrics), shutdown.clone());
+    parts.spawn(async move {
+        watching.await;
+        Ok(())
+    });
     let upkeep = janitor::run(
         database.clone(),
         Arc::clone(&metrics),

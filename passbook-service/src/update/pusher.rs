@@ -166,6 +166,7 @@ impl Pusher {
             push: Push::Pass {},
             collapse_id: None,
             ttl: None,
+            validate_only: false,
         };
         let mut request = self
             .client

@@ -11,12 +11,12 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use tidings_shared::http::ApiError;
 use tidings_shared::identity::UserId;
-use tidings_shared::push_api::{Device, Devices, Environment, Provider, RegisterDevice};
+use tidings_shared::push_api::{Device, Devices, Environment, Provider, Push, RegisterDevice};
 
 use super::caller::Caller;
 use super::{Gateway, refusal};
 use crate::devices::store::{self, Outcome};
-use crate::devices::{Registration, check_client, check_device, check_token};
+use crate::devices::{Registration, canonical_token, check_client, check_device, check_token};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,13 +52,14 @@ pub(super) async fn register(
         return Err(refusal::environment(&wanted.app));
     }
     check_token(wanted.provider, &wanted.token).map_err(|error| refusal::invalid(&error))?;
+    lane.client.check_recipient(&wanted.token, &Push::Wake {}).map_err(|refused| refusal::push(&refused))?;
     let registration = Registration {
         user,
         device,
         client: wanted.client,
         provider: wanted.provider,
-        environment: if wanted.provider == Provider::Fcm { Environment::Production } else { wanted.environment },
-        token: if wanted.provider == Provider::Apns { wanted.token.to_ascii_lowercase() } else { wanted.token },
+        environment: if wanted.provider == Provider::Apns { wanted.environment } else { Environment::Production },
+        token: canonical_token(wanted.provider, &wanted.token),
         app: wanted.app,
     };
     let new_id = gateway.ids.next();

@@ -16,11 +16,16 @@ use crate::apps::Apps;
 use crate::ids::Ids;
 use crate::metrics::Metrics;
 
+mod apps;
 mod caller;
+mod channels;
 mod devices;
+mod direct;
 pub mod error_codes;
 mod notifications;
 mod refusal;
+mod topics;
+mod validate;
 
 #[cfg(test)]
 mod tests;
@@ -55,6 +60,12 @@ pub(crate) fn router(gateway: Arc<Gateway>, max_body: usize) -> Router {
         .route("/v1/devices/{device}", put(devices::register).delete(devices::remove))
         .route("/v1/notifications", post(notifications::send))
         .route("/v1/notifications/{id}", get(notifications::show))
+        .route("/v1/apps", get(apps::list))
+        .route("/v1/apps/{app}/check", post(apps::check))
+        .route("/v1/apps/{app}/channels", get(channels::list).post(channels::create))
+        .route("/v1/apps/{app}/channels/{channel}", get(channels::show).delete(channels::delete))
+        .route("/v1/apps/{app}/topics/{topic}/subscribe", post(topics::subscribe))
+        .route("/v1/apps/{app}/topics/{topic}/unsubscribe", post(topics::unsubscribe))
         .method_not_allowed_fallback(async || {
             ApiError::new(
                 StatusCode::METHOD_NOT_ALLOWED,

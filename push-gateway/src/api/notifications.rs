@@ -14,8 +14,8 @@ use tidings_shared::auth::http::require_service_key;
 use tidings_shared::http::ApiError;
 use tidings_shared::push_api::{Notification, SendNotification, Target, TargetState, To, Ttl};
 
-use super::{Gateway, refusal};
-use crate::devices::{self, Registered, check_token};
+use super::{Gateway, direct, refusal, validate};
+use crate::devices::{self, Registered};
 use crate::queue::store::idempotency::{self, Seen};
 use crate::queue::{Address, NewNotification, NewTarget, lane_name, store};
 
@@ -39,6 +39,12 @@ pub(super) async fn send(
         }
     }
     let targets = targets(&gateway, &mut transaction, &request).await?;
+    if request.validate_only {
+        // The providers take their time; the database need not wait for them.
+        drop(transaction);
+        let expires_at = expiry(request.ttl.unwrap_or(Ttl::new(gateway.ttl)), now_ms);
+        return validate::answer(&gateway, &request, &targets, expires_at).await;
+    }
     let notification = NewNotification {
         id: gateway.ids.next(),
         push: Arc::new(request.push),
@@ -159,16 +165,16 @@ async fn targets(
             let device = devices::store::find_in(connection, user, device).await.map_err(refusal::storage)?;
             vec![of_device(&device.ok_or_else(refusal::device_unknown)?)]
         }
-        To::Token(to) => {
-            check_token(to.provider, &to.token).map_err(|error| refusal::invalid(&error))?;
-            vec![NewTarget {
+        other => match direct::read(other)? {
+            Some(to) => vec![NewTarget {
                 id: gateway.ids.next(),
                 provider: to.provider,
-                app: to.app.clone(),
+                app: to.app,
                 environment: to.environment,
-                to: Address::Token { token: to.token.clone(), registered_at: to.registered_at_ms },
-            }]
-        }
+                to: Address::Token { token: to.token, registered_at: to.registered_at_ms },
+            }],
+            None => Vec::new(),
+        },
     };
     for target in &targets {
         let Some(lane) = gateway.apps.lane(target.provider, &target.app) else {
@@ -178,6 +184,9 @@ async fn targets(
             return Err(refusal::environment(&target.app));
         }
         lane.client.check(&request.push, request.collapse_id.as_deref()).map_err(|refusal| refusal::push(&refusal))?;
+        if let Address::Token { token, .. } = &target.to {
+            lane.client.check_recipient(token, &request.push).map_err(|refusal| refusal::push(&refusal))?;
+        }
     }
     Ok(targets)
 }

@@ -63,6 +63,9 @@ pub enum Refusal {
         /// What may.
         rule: &'static str,
     },
+    /// The address of a push service that is not posted to.
+    #[error("{0}")]
+    Endpoint(super::webpush::EndpointRefusal),
 }
 
 impl Refusal {

@@ -13,8 +13,8 @@ use tokio::time::timeout;
 
 use super::fault::TransportError;
 
-/// More of an answer than this is not read: Apple's are well below a kilobyte.
-const MAX_ANSWER: usize = 16 * 1024;
+/// More of an answer than this is not read: to a push it is well below a kilobyte, but a list of 10,000 channels is not.
+const MAX_ANSWER: usize = 1024 * 1024;
 /// A connection that does not answer a PING within this time is gone.
 const PONG_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -44,6 +44,12 @@ impl Endpoint {
     }
 }
 
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.authority.as_str())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -173,6 +173,21 @@ impl Apns {
         }
     }
 
+    /// Asks whether the credentials are accepted: a push to a token that nobody has is refused as `BadDeviceToken` when
+    /// they are.
+    pub async fn probe(&self, environment: Environment) -> Answer {
+        let message = Message {
+            id: uuid::Uuid::new_v4().to_string(),
+            token: "0".repeat(64),
+            environment,
+            registered_at_ms: None,
+            push: Arc::new(Push::Wake {}),
+            collapse_id: None,
+            expires_at_ms: 0,
+        };
+        self.send(&message).await
+    }
+
     /// One request with its answer, and a second one when Apple calls the provider token expired.
     async fn exchange(
         &self,

@@ -128,6 +128,11 @@ impl Transport {
         &self.0.endpoint
     }
 
+    /// Whether somebody else has a clone.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Sends what `request` makes; it is asked again when a request was certainly not taken.
     pub(super) async fn send(
         &self,
