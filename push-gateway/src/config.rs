@@ -9,8 +9,24 @@ use tidings_shared::config::{Kind, Setting, Settings};
 
 use crate::provider::WakeStyle;
 
+mod registry;
+
+pub use registry::{GorushConfig, RegistryConfig, WebhookConfig};
+
 /// Settings of this service, besides the shared ones.
-pub const SETTINGS: &[Setting] = &[
+pub const SETTINGS: &[Setting] = &joined();
+
+const fn joined() -> [Setting; OWN.len() + registry::SETTINGS.len()] {
+    let mut all = [OWN[0]; OWN.len() + registry::SETTINGS.len()];
+    let mut index = 0;
+    while index < all.len() {
+        all[index] = if index < OWN.len() { OWN[index] } else { registry::SETTINGS[index - OWN.len()] };
+        index += 1;
+    }
+    all
+}
+
+const OWN: &[Setting] = &[
     Setting::new("push.listen", Kind::Address, "127.0.0.1:8081", "Where the push-gateway's HTTP interface listens."),
     Setting::optional(
         "push.database",
@@ -164,6 +180,44 @@ pub const SETTINGS: &[Setting] = &[
         "HTTP/2 connections to one APNs address with one set of credentials; more than one only under load.",
     ),
     Setting::new("push.apns.request_timeout", Kind::Duration, "15s", "How long APNs may take to answer."),
+    Setting::new(
+        "push.credentials_check",
+        Kind::Duration,
+        "10s",
+        "How often the credential files of the apps are looked at; changed ones are taken over without a restart.",
+    ),
+    Setting::new(
+        "push.fcm.per_minute",
+        Kind::Count { min: 1, max: 1_000_000_000 },
+        "600000",
+        "Messages a minute that one Firebase project may send; pushes above it wait.",
+    ),
+    Setting::new(
+        "push.fcm.quarter_hour_pause",
+        Kind::Duration,
+        "0s",
+        "Pushes other than wake-ups keep away from FCM for so long after each full quarter hour, as Google asks those who send in bulk (2m); 0s: they do not.",
+    ),
+    Setting::new(
+        "push.webpush.allow",
+        Kind::Texts,
+        "",
+        "Networks (10.0.0.0/8) and host names with everything below them (push.example.org) that Web Push may be posted to although they are not of the public internet, on any port: a UnifiedPush server of one's own, tests.",
+    ),
+    Setting::new("push.webpush.ports", Kind::Texts, "443", "Ports of push services that are not on push.webpush.allow."),
+    Setting::new(
+        "push.webpush.plain_http",
+        Kind::Flag,
+        "false",
+        "Take http:// besides https:// from push services on push.webpush.allow.",
+    ),
+    Setting::new(
+        "push.webpush.per_origin",
+        Kind::Count { min: 1, max: 10_000 },
+        "100",
+        "Requests under way at once to one push service of one app.",
+    ),
+    Setting::new("push.webpush.request_timeout", Kind::Duration, "10s", "How long a push service may take to answer."),
     Setting::optional("push.apps.*.apns.topic", Kind::Text, "The app's bundle id, or the pass type identifier."),
     Setting::optional(
         "push.apps.*.apns.key_file",
@@ -177,6 +231,21 @@ pub const SETTINGS: &[Setting] = &[
         "push.apps.*.apns.certificate_key_file",
         Kind::Path,
         "The certificate's private key (PEM); in certificate_file when unset.",
+    ),
+    Setting::optional(
+        "push.apps.*.apns.credentials_folder",
+        Kind::Path,
+        "Further credentials, the newest file first: AuthKey_KEYID.p8 (needs team_id) and certificates with their keys (.pem). The first that Apple does not refuse is used.",
+    ),
+    Setting::optional(
+        "push.apps.*.apns.channels_url",
+        Kind::Url,
+        "Address of the broadcast channels' management; Apple's when url is unset too, else url.",
+    ),
+    Setting::optional(
+        "push.apps.*.apns.sandbox_channels_url",
+        Kind::Url,
+        "The same of the sandbox; Apple's when url is unset, else sandbox_url.",
     ),
     Setting::optional("push.apps.*.apns.url", Kind::Url, "Production address; https://api.push.apple.com when unset."),
     Setting::optional(
@@ -195,6 +264,26 @@ pub const SETTINGS: &[Setting] = &[
         "The Firebase project's id; the service account's project when unset.",
     ),
     Setting::optional("push.apps.*.fcm.url", Kind::Url, "FCM's address; https://fcm.googleapis.com when unset."),
+    Setting::optional(
+        "push.apps.*.fcm.credentials_folder",
+        Kind::Path,
+        "Further service accounts (.json), the newest file first. The first that Google does not refuse is used.",
+    ),
+    Setting::optional(
+        "push.apps.*.fcm.topics_url",
+        Kind::Url,
+        "Address of the service for topic subscriptions; https://iid.googleapis.com when url is unset too, else url.",
+    ),
+    Setting::optional(
+        "push.apps.*.webpush.private_key_file",
+        Kind::Path,
+        "The app's VAPID key: a P-256 private key in PEM, or 32 bytes in Base64 for URLs.",
+    ),
+    Setting::optional(
+        "push.apps.*.webpush.contact",
+        Kind::Text,
+        "Whom push services write to when something goes wrong: mailto:… or https://…",
+    ),
 ];
 
 /// The service's configuration.
@@ -244,6 +333,20 @@ pub struct Config {
     pub apns_connections: usize,
     /// How long APNs may take to answer.
     pub apns_request_timeout: Duration,
+    /// How often credential files are looked at.
+    pub credentials_check: Duration,
+    /// Messages a minute of one Firebase project.
+    pub fcm_per_minute: u64,
+    /// How long bulk keeps away from the full quarter hours.
+    pub fcm_quarter_hour_pause: Duration,
+    /// Where Web Push may go.
+    pub webpush: WebPushPolicy,
+    /// When devices are forgotten, and how long events are kept.
+    pub registry: RegistryConfig,
+    /// How webhooks work.
+    pub webhooks: WebhookConfig,
+    /// The routes of gorush.
+    pub gorush: GorushConfig,
     /// The apps, by name.
     pub apps: Vec<AppConfig>,
     /// How app tokens are verified.
@@ -252,6 +355,21 @@ pub struct Config {
     pub handler_keys: Vec<String>,
     /// Keys that backends use here.
     pub service_keys: Vec<String>,
+}
+
+/// Where Web Push may go, and how.
+#[derive(Clone, Debug)]
+pub struct WebPushPolicy {
+    /// Networks and host names besides the public internet.
+    pub allow: Vec<String>,
+    /// Ports of everybody else.
+    pub ports: Vec<String>,
+    /// `http://` is enough for what `allow` names.
+    pub plain_http: bool,
+    /// Requests at once to one push service.
+    pub per_origin: usize,
+    /// How long a push service may take to answer.
+    pub request_timeout: Duration,
 }
 
 /// Where the broker's events come from.
@@ -313,6 +431,8 @@ pub struct AppConfig {
     pub apns: Option<ApnsConfig>,
     /// At Google.
     pub fcm: Option<FcmConfig>,
+    /// At the push services of browsers and of UnifiedPush.
+    pub webpush: Option<WebPushConfig>,
 }
 
 /// An app at Apple.
@@ -334,6 +454,12 @@ pub struct ApnsConfig {
     pub url: Option<String>,
     /// Sandbox address.
     pub sandbox_url: Option<String>,
+    /// Further credentials.
+    pub credentials_folder: Option<PathBuf>,
+    /// The broadcast channels' management.
+    pub channels_url: Option<String>,
+    /// The same of the sandbox.
+    pub sandbox_channels_url: Option<String>,
 }
 
 /// An app at Google.
@@ -345,6 +471,19 @@ pub struct FcmConfig {
     pub project: Option<String>,
     /// FCM's address.
     pub url: Option<String>,
+    /// Further service accounts.
+    pub credentials_folder: Option<PathBuf>,
+    /// The service for topic subscriptions.
+    pub topics_url: Option<String>,
+}
+
+/// An app towards push services.
+#[derive(Clone, Debug, Default)]
+pub struct WebPushConfig {
+    /// The VAPID key.
+    pub private_key_file: Option<PathBuf>,
+    /// Whom push services write to.
+    pub contact: Option<String>,
 }
 
 impl Config {
@@ -399,6 +538,19 @@ impl Config {
             ca_file: settings.optional_path("push.ca_file"),
             apns_connections: usize::try_from(settings.count("push.apns.connections")).unwrap_or(1),
             apns_request_timeout: settings.duration("push.apns.request_timeout"),
+            credentials_check: settings.duration("push.credentials_check").max(Duration::from_millis(100)),
+            fcm_per_minute: settings.count("push.fcm.per_minute"),
+            fcm_quarter_hour_pause: settings.duration("push.fcm.quarter_hour_pause"),
+            webpush: WebPushPolicy {
+                allow: settings.texts("push.webpush.allow"),
+                ports: settings.texts("push.webpush.ports"),
+                plain_http: settings.flag("push.webpush.plain_http"),
+                per_origin: usize::try_from(settings.count("push.webpush.per_origin")).unwrap_or(usize::MAX),
+                request_timeout: settings.duration("push.webpush.request_timeout"),
+            },
+            registry: RegistryConfig::read(settings),
+            webhooks: WebhookConfig::read(settings),
+            gorush: GorushConfig::read(settings),
             apps: settings.names("push.apps").iter().map(|name| AppConfig::read(settings, name)).collect(),
             auth: VerifierConfig::from_settings(settings),
             handler_keys: settings.texts("keys.handler"),
@@ -420,26 +572,54 @@ impl AppConfig {
             certificate_key_file: path("apns.certificate_key_file"),
             url: text("apns.url"),
             sandbox_url: text("apns.sandbox_url"),
+            credentials_folder: path("apns.credentials_folder"),
+            channels_url: text("apns.channels_url"),
+            sandbox_channels_url: text("apns.sandbox_channels_url"),
         };
         let fcm = FcmConfig {
             service_account_file: path("fcm.service_account_file"),
             project: text("fcm.project"),
             url: text("fcm.url"),
+            credentials_folder: path("fcm.credentials_folder"),
+            topics_url: text("fcm.topics_url"),
         };
-        Self { name: name.to_owned(), apns: apns.mentioned().then_some(apns), fcm: fcm.mentioned().then_some(fcm) }
+        let webpush =
+            WebPushConfig { private_key_file: path("webpush.private_key_file"), contact: text("webpush.contact") };
+        Self {
+            name: name.to_owned(),
+            apns: apns.mentioned().then_some(apns),
+            fcm: fcm.mentioned().then_some(fcm),
+            webpush: webpush.mentioned().then_some(webpush),
+        }
     }
 }
 
 impl ApnsConfig {
     fn mentioned(&self) -> bool {
-        let texts = [&self.topic, &self.key_id, &self.team_id, &self.url, &self.sandbox_url];
-        let paths = [&self.key_file, &self.certificate_file, &self.certificate_key_file];
+        let texts = [
+            &self.topic,
+            &self.key_id,
+            &self.team_id,
+            &self.url,
+            &self.sandbox_url,
+            &self.channels_url,
+            &self.sandbox_channels_url,
+        ];
+        let paths = [&self.key_file, &self.certificate_file, &self.certificate_key_file, &self.credentials_folder];
         texts.iter().any(|text| text.is_some()) || paths.iter().any(|path| path.is_some())
     }
 }
 
 impl FcmConfig {
     fn mentioned(&self) -> bool {
-        self.service_account_file.is_some() || self.project.is_some() || self.url.is_some()
+        let texts = [&self.project, &self.url, &self.topics_url];
+        let paths = [&self.service_account_file, &self.credentials_folder];
+        texts.iter().any(|text| text.is_some()) || paths.iter().any(|path| path.is_some())
+    }
+}
+
+impl WebPushConfig {
+    fn mentioned(&self) -> bool {
+        self.private_key_file.is_some() || self.contact.is_some()
     }
 }

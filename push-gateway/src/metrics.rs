@@ -22,6 +22,13 @@ struct App {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CredentialLabels {
+    provider: String,
+    app: String,
+    credential: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
     provider: String,
     app: String,
@@ -60,6 +67,8 @@ pub(crate) struct Metrics {
     refused: Family<Kind, Counter>,
     outcomes: Family<OutcomeLabels, Counter>,
     paused: Family<App, Gauge>,
+    credential_refused: Family<CredentialLabels, Gauge>,
+    credential_expires: Family<CredentialLabels, Gauge>,
     events: Family<Kind, Counter>,
     wakes: Counter,
     accepted: Counter,
@@ -100,6 +109,16 @@ impl Metrics {
             metrics.outcomes.clone(),
         );
         registry.register("paused", "1 while the provider refuses the app's credentials", metrics.paused.clone());
+        registry.register(
+            "credential_refused",
+            "1 while the provider refuses this credential",
+            metrics.credential_refused.clone(),
+        );
+        registry.register(
+            "credential_expires_seconds",
+            "Time until this credential ends; absent when it does not",
+            metrics.credential_expires.clone(),
+        );
         registry.register("events", "Events of the broker", metrics.events.clone());
         registry.register("wakes", "Wake pushes made", metrics.wakes.clone());
         registry.register("requests", "Notifications taken over HTTP", metrics.accepted.clone());
@@ -150,6 +169,24 @@ impl Metrics {
     /// A notification was refused: `app` when one app's queue is full, `all` when the whole is.
     pub(crate) fn refused(&self, what: &'static str) {
         self.refused.get_or_create(&Kind { kind: what.to_owned() }).inc();
+    }
+
+    /// A credential that is gone is not shown any more.
+    pub(crate) fn forget_credentials(&self) {
+        self.credential_refused.clear();
+        self.credential_expires.clear();
+    }
+
+    pub(crate) fn credential(&self, provider: Provider, app: &str, name: &str, refused: bool, left_s: Option<i64>) {
+        let labels = CredentialLabels {
+            provider: provider.as_str().to_owned(),
+            app: app.to_owned(),
+            credential: name.to_owned(),
+        };
+        self.credential_refused.get_or_create(&labels).set(i64::from(refused));
+        if let Some(left_s) = left_s {
+            self.credential_expires.get_or_create(&labels).set(left_s);
+        }
     }
 
     pub(crate) fn event(&self, kind: &'static str) {

@@ -86,6 +86,7 @@ pub(crate) fn registration(owner: &str, device: &str, token: &str) -> Registrati
         app: "default".to_owned(),
         environment: Environment::Production,
         token: token.to_owned(),
+        described: devices::Description::default(),
     }
 }
 
@@ -121,6 +122,7 @@ pub(crate) async fn enqueue_until(
         created_at: clock.now_ms(),
         expires_at,
         priority: Priority::Normal,
+        localized: None,
     };
     let target = NewTarget::of_device(ids.next(), device);
     let mut transaction = database.begin().await.unwrap();
@@ -178,4 +180,39 @@ pub(crate) async fn pushes_to(database: &Database, device: &str) -> i64 {
 
     let row = sqlx::query("SELECT COUNT(*) AS pushes FROM push_targets WHERE device_id = $1");
     row.bind(device).fetch_one(database.pool()).await.unwrap().get("pushes")
+}
+
+/// What the routes of the registry need; webhooks may be on this machine.
+pub(crate) fn rooms(clock: &Clock) -> crate::api::rooms::Rooms {
+    use crate::webhooks::WebhookSettings;
+    use crate::webhooks::deliver::Courier;
+
+    let policy = tidings_shared::http::egress::EgressPolicy { allow_private: true };
+    crate::api::rooms::Rooms {
+        events: crate::events::EventLog::default(),
+        templates: crate::templates::Cache::default(),
+        courier: Courier {
+            client: policy.client(None, Duration::from_secs(5)).unwrap(),
+            policy,
+            clock: clock.clone(),
+            metrics: Arc::default(),
+            settings: WebhookSettings {
+                disable_after: Duration::from_secs(5 * 86_400),
+                secret_overlap: Duration::from_secs(86_400),
+                timeout: Duration::from_secs(5),
+                concurrency: 4,
+            },
+            changed: Arc::default(),
+        },
+        expand: Arc::default(),
+        shutdown: tidings_shared::lifecycle::Shutdown::new(),
+        heartbeat: Duration::from_secs(1),
+        gorush: crate::api::gorush::GorushSettings {
+            enabled: true,
+            key: Some("gorush-key".to_owned()),
+            app: "default".to_owned(),
+            production: true,
+            topics: [("org.example.app".to_owned(), "default".to_owned())].into(),
+        },
+    }
 }

@@ -6,11 +6,11 @@ use http::StatusCode;
 use jiff::tz::TimeZone;
 use sqlx::AnyConnection;
 use tidings_shared::http::ApiError;
-use tidings_shared::push_api::{LONGEST_WAIT_MS, LocalTime, NotBefore, SendNotification, To, Ttl, time_zone};
+use tidings_shared::push_api::{LONGEST_WAIT_MS, LocalTime, NotBefore, SendNotification, To, TokenTarget, Ttl, time_zone};
 
 use super::content::Content;
-use super::{Gateway, refusal};
-use crate::devices::{self, Registered, check_token};
+use super::{Gateway, direct, refusal};
+use crate::devices::{self, Registered};
 use crate::queue::{Address, NewTarget, store};
 
 /// A day on which the clock is put back.
@@ -41,12 +41,20 @@ pub(super) async fn targets(
             let device = devices::store::find_in(connection, user, device).await.map_err(refusal::storage)?;
             vec![of_device(&device.ok_or_else(refusal::device_unknown)?)]
         }
-        (To::Token(to), _) => {
-            check_token(to.provider, &to.token).map_err(|error| refusal::invalid(&error))?;
-            vec![NewTarget::of_token(gateway.ids.next(), to)]
-        }
-        // Its targets are made later. And not without a connection: see `known_by_heart`.
-        (To::Segment(_), _) | (_, None) => return Err(ApiError::internal()),
+        (other, _) => match direct::read(other)? {
+            Some(to) => {
+                let target = TokenTarget {
+                    provider: to.provider,
+                    app: to.app,
+                    token: to.token,
+                    environment: to.environment,
+                    registered_at_ms: to.registered_at_ms,
+                };
+                vec![NewTarget::of_token(gateway.ids.next(), &target)]
+            }
+            // The targets of a segment are made later. And not without a connection: see `known_by_heart`.
+            None => return Err(ApiError::internal()),
+        },
     };
     for target in &targets {
         let Some(lane) = gateway.apps.lane(target.provider, &target.app) else {
@@ -57,6 +65,9 @@ pub(super) async fn targets(
         }
         for push in content.pushes() {
             lane.client.check(push, request.collapse_id.as_deref()).map_err(|refusal| refusal::push(&refusal))?;
+            if let Address::Token { token, .. } = &target.to {
+                lane.client.check_recipient(token, push).map_err(|refusal| refusal::push(&refusal))?;
+            }
         }
     }
     Ok(targets)
@@ -64,7 +75,8 @@ pub(super) async fn targets(
 
 /// Whether the targets can be found without asking the database.
 pub(super) fn known_by_heart(request: &SendNotification) -> bool {
-    matches!(request.to, To::Token(_)) && request.template.is_none()
+    let registered = matches!(request.to, To::User(_) | To::Registration(_) | To::Device { .. } | To::Segment(_));
+    !registered && request.template.is_none()
 }
 
 /// Gives the targets what the request says of their time, of what they replace and of what they must not repeat.

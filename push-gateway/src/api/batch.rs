@@ -15,6 +15,8 @@ use super::acceptance::{Outcome, Wanted, accept};
 use super::notifications::check_key;
 use super::{Gateway, refusal};
 
+/// Stores up to a thousand notifications, each with a result of its own.
+#[utoipa::path(post, path = "/v1/notifications/batch", tag = "notifications", request_body = SendBatch, security(("service_key" = [])), responses((status = 200, body = tidings_shared::push_api::BatchAnswer)))]
 pub(super) async fn send(
     State(gateway): State<Arc<Gateway>>,
     headers: HeaderMap,
@@ -44,6 +46,10 @@ fn read(value: serde_json::Value) -> Result<Wanted, ApiError> {
     let item = BatchItem::read(value).map_err(|error| {
         ApiError::new(StatusCode::BAD_REQUEST, "body_invalid", format!("the notification does not fit: {error}"))
     })?;
+    if item.notification.validate_only {
+        let message = "`validate_only` is not for batches; ask with POST /v1/notifications";
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "body_invalid", message));
+    }
     let key = item.idempotency_key.map(|key| check_key(&key).map(|()| key)).transpose()?;
     Ok(Wanted { request: item.notification, key })
 }

@@ -108,7 +108,7 @@ pub(super) async fn expansion(
     let taken = answers.values().any(Result::is_ok);
     for refusal in answers.into_values().filter_map(Result::err) {
         // Another provider may not know the kind of push; its devices are counted as skipped.
-        if !taken || !matches!(refusal, Refusal::Kind(_)) {
+        if !taken || !matches!(refusal, Refusal::Kind { .. }) {
             return Err(refusal::push(&refusal));
         }
     }

@@ -13,11 +13,13 @@ use tidings_shared::http::ApiError;
 use tidings_shared::push_api::{Notification, SendNotification};
 
 use super::acceptance::{Wanted, accept};
-use super::{Gateway, refusal};
+use super::{Gateway, refusal, validate};
 use crate::queue::store;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
+/// Stores a notification; 202 comes after the commit.
+#[utoipa::path(post, path = "/v1/notifications", tag = "notifications", params(("Idempotency-Key" = Option<String>, Header, description = "The same request again has the same answer for a day")), request_body = SendNotification, security(("service_key" = [])), responses((status = 200, body = tidings_shared::push_api::Verdicts, description = "With `validate_only`"), (status = 202, body = Notification)))]
 pub(super) async fn send(
     State(gateway): State<Arc<Gateway>>,
     headers: HeaderMap,
@@ -26,11 +28,16 @@ pub(super) async fn send(
     require_service_key(&headers, &gateway.service_keys)?;
     let key = idempotency_key(&headers)?;
     let request: SendNotification = refusal::json(body)?;
+    if request.validate_only {
+        return validate::answer(&gateway, &request, gateway.clock.now_ms()).await;
+    }
     let outcomes = accept(&gateway, vec![Ok(Wanted { request, key })]).await?;
     let answer = outcomes.into_iter().next().unwrap_or_else(|| Err(ApiError::internal()))?;
     Ok((StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], answer).into_response())
 }
 
+/// Cancels a notification: what was not handed over is not handed over any more.
+#[utoipa::path(delete, path = "/v1/notifications/{id}", tag = "notifications", params(("id" = String, Path, description = "The notification")), security(("service_key" = [])), responses((status = 200, body = Notification)))]
 pub(super) async fn cancel(
     State(gateway): State<Arc<Gateway>>,
     Path(id): Path<String>,
@@ -45,6 +52,8 @@ pub(super) async fn cancel(
     found.map(Json).ok_or_else(unknown)
 }
 
+/// Shows where a notification is.
+#[utoipa::path(get, path = "/v1/notifications/{id}", tag = "notifications", params(("id" = String, Path, description = "The notification")), security(("service_key" = [])), responses((status = 200, body = Notification)))]
 pub(super) async fn show(
     State(gateway): State<Arc<Gateway>>,
     Path(id): Path<String>,

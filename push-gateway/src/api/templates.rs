@@ -17,7 +17,7 @@ use tidings_shared::push_api::{NamedTemplate, Preview, PreviewTemplate, Template
 
 use super::{Gateway, names, refusal};
 use crate::devices::describe;
-use crate::provider;
+use crate::provider::{self, WakeStyle};
 use crate::templates::store::{self, Stored};
 use crate::templates::{Compiled, Faults, Localized, Unrenderable};
 
@@ -104,7 +104,7 @@ pub(super) async fn preview(
     drop(connection);
     let rendered = compiled.render_for(locale.as_deref(), &wanted.params);
     let (locale, tried, push) = rendered.map_err(|error| unrenderable(&error))?;
-    let providers = provider::preview(&push);
+    let providers = provider::preview(&push, &WakeStyle::Silent, gateway.clock.now_s());
     let push = serde_json::to_value(push).map_err(|_| ApiError::internal())?;
     Ok(Json(Preview { locale, tried, push, providers }))
 }

@@ -24,6 +24,7 @@ fn gateway(database: Option<Database>, apps: Apps) -> Door {
         tasks.detach_all();
         intake
     });
+    let rooms = crate::testing::rooms(&clock);
     Door(Arc::new(Gateway {
         intake: intake.map(OnceLock::from).unwrap_or_default(),
         load: Arc::new(Load::new(Bounds { all: 100, app: 50 })),
@@ -37,6 +38,7 @@ fn gateway(database: Option<Database>, apps: Apps) -> Door {
         metrics: Arc::default(),
         ttl: Duration::from_secs(86_400),
         max_devices: 3,
+        rooms,
     }))
 }
 

@@ -40,7 +40,7 @@ fn config(apps: Vec<AppConfig>) -> Config {
 }
 
 fn apple(name: &str, apns: ApnsConfig) -> AppConfig {
-    AppConfig { name: name.to_owned(), apns: Some(apns), fcm: None }
+    AppConfig { name: name.to_owned(), apns: Some(apns), fcm: None, webpush: None }
 }
 
 fn key(file: PathBuf) -> ApnsConfig {
@@ -97,6 +97,7 @@ fn every_fault_is_told_at_once_with_setting_file_and_remedy() {
             name: "f".to_owned(),
             apns: None,
             fcm: Some(FcmConfig { project: Some("p".to_owned()), ..FcmConfig::default() }),
+            webpush: None,
         },
     ])
     .unwrap_err();
@@ -146,7 +147,7 @@ fn a_service_account_is_checked() {
     let folder = Folder::new();
     let with = |content: &str| {
         let fcm = FcmConfig { service_account_file: Some(folder.file("sa.json", content)), ..FcmConfig::default() };
-        load(vec![AppConfig { name: "a".to_owned(), apns: None, fcm: Some(fcm) }]).map(|_| ()).unwrap_err()
+        load(vec![AppConfig { name: "a".to_owned(), apns: None, fcm: Some(fcm), webpush: None }]).map(|_| ()).unwrap_err()
     };
     assert!(with("{}").contains("client_email"));
     let no_key = r#"{"client_email":"a@b","private_key":"x","token_uri":"https://t","project_id":"p"}"#;

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use tidings_shared::identity::UserId;
 use tidings_shared::push_api::{Device, Environment, Provider};
 
+use crate::provider::Recipient;
+use crate::provider::webpush::{Subscription, SubscriptionError};
+
 pub(crate) mod describe;
 pub(crate) mod pruning;
 pub(crate) mod store;
@@ -89,8 +92,12 @@ pub(crate) enum Invalid {
     Client(usize),
     #[error("an APNs token is 32 to 256 hexadecimal digits; this one has {0} characters")]
     ApnsToken(usize),
-    #[error("an FCM registration token is 1 to 4096 visible ASCII characters; this one has {0} bytes")]
+    #[error(
+        "an FCM registration token is 1 to 4096 of the characters a-z A-Z 0-9 : _ - ., or `fid:` and an installation id; this one has {0} bytes"
+    )]
     FcmToken(usize),
+    #[error("{0}")]
+    Subscription(#[from] SubscriptionError),
 }
 
 pub(crate) fn check_device(name: &str) -> Result<(), Invalid> {
@@ -109,8 +116,23 @@ pub(crate) fn check_token(provider: Provider, token: &str) -> Result<(), Invalid
             if real { Ok(()) } else { Err(Invalid::ApnsToken(token.chars().count())) }
         }
         Provider::Fcm => {
-            let real = (1..=4096).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic());
+            let legal = |byte: u8| byte.is_ascii_alphanumeric() || b":_-.".contains(&byte);
+            // What else has a word and a colon is an addressee of another kind, and none that a device may be.
+            let kind = matches!(Recipient::read(provider, token), Recipient::Token(_) | Recipient::Installation(_));
+            let real = kind && (1..=4096).contains(&token.len()) && token.bytes().all(legal);
             if real { Ok(()) } else { Err(Invalid::FcmToken(token.len())) }
+        }
+        Provider::WebPush => Ok(Subscription::parse(token).map(|_| ())?),
+    }
+}
+
+/// The form in which a checked token is stored: the same token is the same text.
+pub(crate) fn canonical_token(provider: Provider, token: &str) -> String {
+    match provider {
+        Provider::Apns => token.to_ascii_lowercase(),
+        Provider::Fcm => token.to_owned(),
+        Provider::WebPush => {
+            Subscription::parse(token).map_or_else(|_| token.to_owned(), |subscription| subscription.canonical())
         }
     }
 }

@@ -18,6 +18,8 @@ mod tests;
 
 /// How often it is asked whether events are wanted, and whether another process has written some.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often old events are removed.
+const FORGET: Duration = Duration::from_secs(60);
 /// How long events are written after the last stream has ended.
 const WANTED_MS: i64 = 86_400_000;
 
@@ -34,6 +36,35 @@ pub(crate) const KINDS: &[&str] = &[
 
 /// Stands in the sequence where events were not written, because nobody wanted them.
 pub(crate) const MISSED: &str = "missed";
+
+/// How long what is over is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keep {
+    /// Events.
+    pub(crate) events: Duration,
+    /// What webhooks never took.
+    pub(crate) deliveries: Duration,
+}
+
+/// Forgets what is old, until the shutdown.
+pub(crate) async fn forget(database: Database, clock: Clock, keep: Keep, shutdown: Shutdown) {
+    loop {
+        let before = |time: Duration| {
+            clock.now_ms().saturating_sub(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
+        };
+        let forgotten = async {
+            store::forget(&database, before(keep.events)).await?;
+            crate::webhooks::store::deliveries::forget(&database, before(keep.deliveries)).await
+        };
+        if let Err(error) = forgotten.await {
+            tracing::warn!(%error, "old events cannot be removed; trying again");
+        }
+        tokio::select! {
+            () = shutdown.wait() => return,
+            () = tokio::time::sleep(FORGET) => {}
+        }
+    }
+}
 
 /// One that is to be written.
 #[derive(Clone, Debug)]

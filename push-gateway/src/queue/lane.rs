@@ -135,6 +135,14 @@ impl Lane {
         }
     }
 
+    /// The credentials have changed: a paused lane asks at once.
+    pub(crate) fn ask_again(&self) {
+        if let Some(pause) = self.lock().as_mut() {
+            pause.ask_at_ms = 0;
+        }
+        self.wake.notify_one();
+    }
+
     pub(super) fn allowance(&self, now_ms: i64) -> Allowance {
         match self.lock().as_ref() {
             None => Allowance::Free,

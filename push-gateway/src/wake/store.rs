@@ -79,6 +79,7 @@ pub(crate) async fn unacked(
             created_at: push.now_ms,
             expires_at: push.now_ms.saturating_add(push.ttl_ms),
             priority: Priority::High,
+            localized: None,
         };
         store::insert(&mut transaction, &notification, &targets).await?;
     }

@@ -1,6 +1,7 @@
 //! Many notifications in one request.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Notification, SendNotification};
 
@@ -8,10 +9,11 @@ use super::{Notification, SendNotification};
 pub const MAX_BATCH: usize = 1000;
 
 /// Body of `POST /v1/notifications/batch`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SendBatch {
     /// 1 to [`MAX_BATCH`] of them. Each is read by itself: one that does not fit holds up no other.
+    #[schema(value_type = Vec<Object>)]
     pub notifications: Vec<serde_json::Value>,
 }
 
@@ -42,14 +44,14 @@ impl BatchItem {
 }
 
 /// Answer of `POST /v1/notifications/batch`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BatchAnswer {
     /// One for each notification of the request, in its order.
     pub results: Vec<BatchResult>,
 }
 
 /// What came of one notification of a batch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BatchResult {
     /// The HTTP status that it would have had alone: 202 when it is stored.
     pub status: u16,

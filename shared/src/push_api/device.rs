@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::{Environment, Provider, default_app};
+use super::{Environment, Provider, default_app, subscription};
 use crate::identity::UserId;
 
 /// Body of `PUT /v1/devices/{device}`. What is left out of the optional fields stays as it is known.
@@ -12,14 +12,15 @@ use crate::identity::UserId;
 pub struct RegisterDevice {
     /// Whose device: with a service key only. With an app token it is the token's `sub`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     pub user: Option<UserId>,
     /// Who issued the token.
     pub provider: Provider,
     /// The name of a configured app (`push.apps.NAME`).
     #[serde(default = "default_app")]
     pub app: String,
-    /// The push token.
+    /// The push token: hexadecimal for APNs; for FCM the registration token, or `fid:` and the installation id; for
+    /// Web Push the subscription as the browser gives it, as an object or as its JSON text.
+    #[serde(deserialize_with = "subscription::token")]
     pub token: String,
     /// APNs only.
     #[serde(default)]
@@ -95,7 +96,6 @@ pub struct Device {
     /// The name that the device registered with.
     pub device: String,
     /// Whose device.
-    #[schema(value_type = String)]
     pub user: UserId,
     /// Who delivers its pushes.
     pub provider: Provider,

@@ -20,22 +20,42 @@
 //! | `GET /v1/notifications/stream` | | server-sent events, each an [`Outcome`] |
 //! | `PUT`, `GET /v1/webhooks/{name}` | [`PutWebhook`] | 201 or 200 [`Webhook`] |
 //! | `POST /v1/webhooks/{name}/test` | | 200 [`WebhookTest`] |
+//! | `GET /v1/apps` | | 200 [`AppList`] |
+//! | `POST /v1/apps/{app}/check` | | 200 [`AppChecks`] |
+//! | `POST /v1/apps/{app}/channels` | [`CreateChannel`] | 201 [`Channel`] |
+//! | `GET /v1/apps/{app}/channels` | | 200 [`Channels`] |
+//! | `GET /v1/apps/{app}/channels/{channel}` | | 200 [`Channel`] |
+//! | `DELETE /v1/apps/{app}/channels/{channel}` | | 204 |
+//! | `POST /v1/apps/{app}/topics/{topic}/subscribe` | [`TopicMembers`] | 200 [`TopicResults`] |
+//! | `POST /v1/apps/{app}/topics/{topic}/unsubscribe` | [`TopicMembers`] | 200 [`TopicResults`] |
 
+mod app;
+mod apple;
 mod batch;
 mod device;
+mod direct;
+mod google;
 mod notification;
 mod provider;
 mod receipt;
 mod schedule;
 mod segment;
+mod subscription;
 mod target;
 mod template;
 mod to;
 mod ttl;
 mod webhook;
 
+pub use app::{
+    AppCheck, AppChecks, AppList, AppState, Channel, Channels, CreateChannel, Credential, CredentialState, TopicFailure,
+    TopicMembers, TopicResults, Verdict, Verdicts,
+};
+pub use apple::{ApnsPush, ApnsPushType, LiveActivity, LiveActivityAlert, LiveActivityEvent};
 pub use batch::{BatchAnswer, BatchItem, BatchResult, MAX_BATCH, SendBatch};
 pub use device::{Device, Devices, PatchDevice, RegisterDevice};
+pub use direct::{ChannelTarget, ConditionTarget, InstallationTarget, TopicTarget};
+pub use google::FcmPush;
 pub use notification::{Notification, Push, SendNotification};
 pub use provider::{Environment, Provider};
 pub use receipt::{Outcome, Receipt, ReceiptEvent, ReceiptTaken, TargetTimeline, Timeline, TimelineEvent};

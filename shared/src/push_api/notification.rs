@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Dedup, Expansion, NotBefore, Priority, Target, To, Ttl};
+use super::{ApnsPush, Dedup, Expansion, FcmPush, LiveActivity, NotBefore, Priority, Target, To, Ttl};
 
 /// Body of `POST /v1/notifications`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -31,6 +31,9 @@ pub struct SendNotification {
     /// After this time nobody tries any more, the provider included; the gateway's `push.ttl` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Ttl>,
+    /// Nothing is stored or sent: the answer says what the provider would do ([`super::Verdicts`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub validate_only: bool,
     /// What goes first when much is waiting; [`Priority::Normal`] when absent.
     #[serde(default, skip_serializing_if = "is_normal")]
     pub priority: Priority,
@@ -57,6 +60,7 @@ impl SendNotification {
             priority: Priority::Normal,
             not_before: None,
             dedup: None,
+            validate_only: false,
         }
     }
 }
@@ -85,6 +89,12 @@ pub enum Push {
     },
     /// Tells Wallet that a pass of this type has changed (APNs, body `{}`).
     Pass {},
+    /// Anything that Apple knows, in Apple's own words: every push type (APNs only).
+    Apns(ApnsPush),
+    /// Starts, updates or ends a Live Activity (APNs only).
+    LiveActivity(LiveActivity),
+    /// Anything that FCM knows, in Google's own words (FCM only).
+    Fcm(FcmPush),
 }
 
 /// Answer of `POST /v1/notifications` and of `GET /v1/notifications/{id}`.
@@ -117,6 +127,10 @@ mod tests {
             json!({"token":{"provider":"apns","app":"pass.org.example","token":"ab12","environment":"sandbox"}}),
             json!({"segment":"beta"}),
             json!({"segment":{"where":{"all":[{"tag":"beta"},{"not":{"seen":{"within":"30d"}}}]}}}),
+            json!({"topic":{"app":"default","name":"news"}}),
+            json!({"condition":{"app":"default","expression":"'a' in topics"}}),
+            json!({"fid":{"app":"default","id":"cFq2"}}),
+            json!({"channel":{"app":"default","id":"c29tZQ==","environment":"sandbox"}}),
         ] {
             let body = json!({"to":to,"push":{"kind":"wake"},"ttl":"3600s"});
             let parsed = parse(body.clone()).unwrap();
@@ -134,10 +148,21 @@ mod tests {
             (json!({"to":{"user":"1"},"push":{"kind":"wke"}}), "wke"),
             (json!({"to":{},"push":{"kind":"wake"}}), "exactly one"),
             (json!({"to":{"user":"1","segment":"x"},"push":{"kind":"wake"}}), "exactly one"),
+            (json!({"to":{"topic":{"name":"a"},"fid":{"id":"b"}},"push":{"kind":"wake"}}), "exactly one"),
+            (json!({"to":{"user":"1"},"push":{"kind":"live_activity","event":"update","content_stat":{}}}), "content_stat"),
+            (json!({"to":{"user":"1"},"push":{"kind":"apns","push_type":"loud","payload":{}}}), "loud"),
             (json!({"to":{"user":"1","token":{"provider":"fcm","token":"t"}},"push":{"kind":"wake"}}), "exactly one"),
         ] {
             let error = parse(body).unwrap_err();
             assert!(error.contains(word), "{error}");
         }
+    }
+
+    #[test]
+    fn a_browsers_subscription_is_a_token() {
+        let subscription = json!({"endpoint":"https://push.example/x","expirationTime":null,"keys":{"p256dh":"B","auth":"A"}});
+        let body = json!({"to":{"token":{"provider":"webpush","token":subscription}},"push":{"kind":"wake"}});
+        let To::Token(target) = parse(body).unwrap().to else { panic!("another form") };
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&target.token).unwrap(), subscription);
     }
 }

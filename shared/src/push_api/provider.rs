@@ -13,22 +13,29 @@ pub enum Provider {
     Apns,
     /// Firebase Cloud Messaging, HTTP v1.
     Fcm,
+    /// The push service that a browser or a UnifiedPush phone has chosen (RFC 8030).
+    #[serde(rename = "webpush")]
+    WebPush,
 }
 
 impl Provider {
+    /// Every provider.
+    pub const ALL: [Self; 3] = [Self::Apns, Self::Fcm, Self::WebPush];
+
     /// The name in JSON, in the database and in metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Apns => "apns",
             Self::Fcm => "fcm",
+            Self::WebPush => "webpush",
         }
     }
 
     /// The provider with that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Apns, Self::Fcm].into_iter().find(|provider| provider.as_str() == name)
+        Self::ALL.into_iter().find(|provider| provider.as_str() == name)
     }
 }
 
@@ -38,7 +45,7 @@ impl fmt::Display for Provider {
     }
 }
 
-/// Which of Apple's two worlds a token belongs to. FCM knows only `production`.
+/// Which of Apple's two worlds a token belongs to. The others know only `production`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Environment {
@@ -81,7 +88,7 @@ mod tests {
 
     #[test]
     fn names_and_json_are_the_same() {
-        for provider in [Provider::Apns, Provider::Fcm] {
+        for provider in Provider::ALL {
             assert_eq!(serde_json::to_value(provider).unwrap(), provider.as_str());
         }
     }

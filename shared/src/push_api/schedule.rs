@@ -3,12 +3,13 @@
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Ttl;
 
 /// Which pushes of an app go first. Each class also keeps slots that those below it never take, so that a campaign
 /// under way holds up no alert.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
     /// A person waits for it: a message, a code, a call.
@@ -48,7 +49,7 @@ pub enum NotBefore {
 }
 
 /// A time on the clock of each device's own time zone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LocalTime {
     /// `HH:MM` or `HH:MM:SS`.
@@ -166,13 +167,32 @@ impl From<NotBefore> for serde_json::Value {
 
 /// What keeps a device from getting the same news twice: of the notifications with one key, a device gets the first
 /// within the window.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dedup {
     /// Names the news, 1 to 255 bytes.
     pub key: String,
     /// How long the key is remembered for a device, from the first notification on.
     pub window: Ttl,
+}
+
+impl utoipa::PartialSchema for NotBefore {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
+
+        OneOfBuilder::new()
+            .description(Some("Milliseconds since 1970, a time such as 2026-12-01T09:00:00Z, or a time of each device's own clock."))
+            .item(ObjectBuilder::new().schema_type(Type::Integer))
+            .item(ObjectBuilder::new().schema_type(Type::String))
+            .item(utoipa::openapi::Ref::from_schema_name("LocalTime"))
+            .into()
+    }
+}
+
+impl ToSchema for NotBefore {
+    fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::Schema>)>) {
+        schemas.push((LocalTime::name().into_owned(), <LocalTime as utoipa::PartialSchema>::schema()));
+    }
 }
 
 #[cfg(test)]

@@ -5,11 +5,14 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
 use utoipa::openapi::{Ref, RefOr, Schema};
 
-use super::{Environment, Provider, SegmentTarget, default_app};
+use super::subscription;
+use super::{
+    ChannelTarget, ConditionTarget, Environment, InstallationTarget, Provider, SegmentTarget, TopicTarget, default_app,
+};
 use crate::identity::UserId;
 
-/// The addressee of a notification: exactly one of `{"user":…}`, `{"device":…}`, `{"user":…,"device":…}`, `{"token":…}`
-/// and `{"segment":…}`.
+/// The addressee of a notification: exactly one of `{"user":…}`, `{"device":…}`, `{"user":…,"device":…}`,
+/// `{"token":…}`, `{"topic":…}`, `{"condition":…}`, `{"fid":…}`, `{"channel":…}` and `{"segment":…}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "ToFields", into = "ToFields")]
 pub enum To {
@@ -28,6 +31,14 @@ pub enum To {
     Token(TokenTarget),
     /// Every device of a segment. Its targets are made after the notification is stored, in portions.
     Segment(SegmentTarget),
+    /// A topic at FCM.
+    Topic(TopicTarget),
+    /// A combination of topics at FCM.
+    Condition(ConditionTarget),
+    /// A Firebase installation.
+    Installation(InstallationTarget),
+    /// A broadcast channel at APNs.
+    Channel(ChannelTarget),
 }
 
 /// A push token with what is needed to use it.
@@ -39,7 +50,8 @@ pub struct TokenTarget {
     /// The name of a configured app (`push.apps.NAME`); for a pass, its pass type identifier.
     #[serde(default = "default_app")]
     pub app: String,
-    /// The token itself: hexadecimal for APNs, the registration token for FCM.
+    /// The token itself: hexadecimal for APNs, the registration token for FCM, the subscription for Web Push.
+    #[serde(deserialize_with = "subscription::token")]
     pub token: String,
     /// APNs only.
     #[serde(default)]
@@ -49,7 +61,7 @@ pub struct TokenTarget {
     pub registered_at_ms: Option<i64>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ToFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,22 +72,42 @@ struct ToFields {
     token: Option<TokenTarget>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     segment: Option<SegmentTarget>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    topic: Option<TopicTarget>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    condition: Option<ConditionTarget>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fid: Option<InstallationTarget>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    channel: Option<ChannelTarget>,
 }
 
 impl TryFrom<ToFields> for To {
     type Error = &'static str;
 
     fn try_from(fields: ToFields) -> Result<Self, Self::Error> {
-        match fields {
-            ToFields { user: Some(user), device: None, token: None, segment: None } => Ok(Self::User(user)),
-            ToFields { user: Some(user), device: Some(device), token: None, segment: None } => {
-                Ok(Self::Device { user, device })
-            }
-            ToFields { user: None, device: Some(id), token: None, segment: None } => Ok(Self::Registration(id)),
-            ToFields { user: None, device: None, token: Some(token), segment: None } => Ok(Self::Token(token)),
-            ToFields { user: None, device: None, token: None, segment: Some(segment) } => Ok(Self::Segment(segment)),
+        let registered = match (fields.user, fields.device) {
+            (Some(user), None) => Some(Self::User(user)),
+            (Some(user), Some(device)) => Some(Self::Device { user, device }),
+            (None, Some(id)) => Some(Self::Registration(id)),
+            (None, None) => None,
+        };
+        let mut found = [
+            registered,
+            fields.token.map(Self::Token),
+            fields.topic.map(Self::Topic),
+            fields.condition.map(Self::Condition),
+            fields.fid.map(Self::Installation),
+            fields.channel.map(Self::Channel),
+            fields.segment.map(Self::Segment),
+        ]
+        .into_iter()
+        .flatten();
+        match (found.next(), found.next()) {
+            (Some(to), None) => Ok(to),
             _ => Err(
-                "`to` has exactly one of these forms: {\"user\":…}, {\"device\":…}, {\"user\":…,\"device\":…}, {\"token\":{…}}, {\"segment\":…}",
+                "`to` has exactly one of these forms: {\"user\":…}, {\"device\":…}, {\"user\":…,\"device\":…}, \
+                 {\"token\":{…}}, {\"topic\":{…}}, {\"condition\":{…}}, {\"fid\":{…}}, {\"channel\":{…}}, {\"segment\":…}",
             ),
         }
     }
@@ -83,15 +115,19 @@ impl TryFrom<ToFields> for To {
 
 impl From<To> for ToFields {
     fn from(to: To) -> Self {
-        let (mut user, mut device, mut token, mut segment) = (None, None, None, None);
+        let mut fields = Self::default();
         match to {
-            To::User(id) => user = Some(id),
-            To::Registration(id) => device = Some(id),
-            To::Device { user: id, device: name } => (user, device) = (Some(id), Some(name)),
-            To::Token(target) => token = Some(target),
-            To::Segment(target) => segment = Some(target),
+            To::User(id) => fields.user = Some(id),
+            To::Registration(id) => fields.device = Some(id),
+            To::Device { user, device } => (fields.user, fields.device) = (Some(user), Some(device)),
+            To::Token(target) => fields.token = Some(target),
+            To::Topic(target) => fields.topic = Some(target),
+            To::Condition(target) => fields.condition = Some(target),
+            To::Installation(target) => fields.fid = Some(target),
+            To::Channel(target) => fields.channel = Some(target),
+            To::Segment(target) => fields.segment = Some(target),
         }
-        Self { user, device, token, segment }
+        fields
     }
 }
 
@@ -111,6 +147,10 @@ impl utoipa::PartialSchema for To {
             .item(form(&[device.clone()]))
             .item(form(&[user, device]))
             .item(form(&[("token", Ref::from_schema_name("TokenTarget").into())]))
+            .item(form(&[("topic", Ref::from_schema_name("TopicTarget").into())]))
+            .item(form(&[("condition", Ref::from_schema_name("ConditionTarget").into())]))
+            .item(form(&[("fid", Ref::from_schema_name("InstallationTarget").into())]))
+            .item(form(&[("channel", Ref::from_schema_name("ChannelTarget").into())]))
             .item(form(&[("segment", Ref::from_schema_name("SegmentTarget").into())]))
             .into()
     }
@@ -118,11 +158,15 @@ impl utoipa::PartialSchema for To {
 
 impl ToSchema for To {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-        use utoipa::PartialSchema;
-
-        schemas.push((TokenTarget::name().into_owned(), TokenTarget::schema()));
-        TokenTarget::schemas(schemas);
-        schemas.push((SegmentTarget::name().into_owned(), SegmentTarget::schema()));
-        SegmentTarget::schemas(schemas);
+        fn with<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+            schemas.push((T::name().into_owned(), T::schema()));
+            T::schemas(schemas);
+        }
+        with::<TokenTarget>(schemas);
+        with::<TopicTarget>(schemas);
+        with::<ConditionTarget>(schemas);
+        with::<InstallationTarget>(schemas);
+        with::<ChannelTarget>(schemas);
+        with::<SegmentTarget>(schemas);
     }
 }

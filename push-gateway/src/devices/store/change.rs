@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use sqlx::Row;
 use tidings_shared::identity::UserId;
-use tidings_shared::push_api::Environment;
+use tidings_shared::push_api::{Environment, Provider};
 use tidings_shared::storage::{Database, StorageError};
 
-use super::{find_in, set_tags, tags_of};
+use super::{find_in, provider, set_tags, tags_of};
 use crate::devices::Registered;
 use crate::devices::describe::{MAX_TAGS, version_key};
 
@@ -120,11 +120,11 @@ pub(crate) async fn belongs_to(
     database: &Database,
     user: &UserId,
     device: &str,
-) -> Result<Option<(String, String)>, StorageError> {
+) -> Result<Option<(Provider, String)>, StorageError> {
     let row = sqlx::query("SELECT provider, app FROM push_devices WHERE user_id = $1 AND device = $2")
         .bind(user.as_str())
         .bind(device)
         .fetch_optional(database.pool())
         .await?;
-    row.map(|row| Ok((row.try_get("provider")?, row.try_get("app")?))).transpose()
+    row.map(|row| Ok((provider(&row, "provider")?, row.try_get("app")?))).transpose()
 }

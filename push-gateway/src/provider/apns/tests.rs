@@ -182,29 +182,6 @@ async fn an_unknown_key_pauses_the_app() {
 }
 
 #[test]
-fn what_must_not_be_indexed_is_marked() {
-    tls::install_provider();
-    let transport = Transport::new(
-        Endpoint::parse("https://127.0.0.1:1").unwrap(),
-        tls::client_config(None, None, &[]).unwrap(),
-        limits(),
-    );
-    let signer = Signer::new(P8.as_bytes(), "KEY1234567", "TEAM123456", Clock::system()).unwrap();
-    let token = signer.token().unwrap();
-    let apns = Apns::new(HeaderValue::from_static(TOPIC), Authentication::Certificate, None, None, WakeStyle::Silent);
-    let request = apns.request(&transport, &message(), Some(token)).unwrap();
-    for (name, indexed) in [
-        ("authorization", false),
-        ("apns-id", false),
-        ("apns-expiration", false),
-        ("apns-topic", true),
-        ("apns-push-type", true),
-    ] {
-        assert_eq!(request.headers()[name].is_sensitive(), !indexed, "{name}");
-    }
-}
-
-#[test]
 fn what_apple_would_refuse_is_refused_before() {
     let apns = Apns::new(HeaderValue::from_static(TOPIC), Authentication::Certificate, None, None, WakeStyle::Silent);
     let alert = |data: serde_json::Value| -> Push {

@@ -1,0 +1,129 @@
+//! The interface as an OpenAPI 3.1 document, made from the handlers and the types themselves. It is served at
+//! `/v1/openapi.json` and kept in `docs/push/openapi.json`; a test compares the two, and the routes with the document.
+
+use axum::Json;
+use serde::Serialize;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, ResponseBuilder};
+use utoipa::{Modify, OpenApi, ToSchema};
+
+use super::{
+    apps, batch, channels, devices, gorush, notifications, receipts, segments, stream, templates, topics, webhooks,
+};
+
+/// Every refusal.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+#[expect(dead_code, reason = "it describes what tidings_shared::http::ApiError writes")]
+struct ErrorBody {
+    error: ErrorDetail,
+}
+
+/// Why it was refused.
+#[derive(Serialize, ToSchema)]
+#[expect(dead_code, reason = "it describes what tidings_shared::http::ApiError writes")]
+struct ErrorDetail {
+    /// Stable: docs/http.md lists the codes.
+    code: String,
+    /// For people: what was found, what is allowed, what to do.
+    message: String,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Tidings push-gateway",
+        description = "Devices register, backends send, and everybody can see what became of it.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    paths(
+        devices::register,
+        devices::change,
+        devices::list,
+        devices::remove,
+        notifications::send,
+        notifications::show,
+        notifications::cancel,
+        batch::send,
+        receipts::show,
+        stream::open,
+        receipts::take,
+        segments::put,
+        segments::show,
+        segments::list,
+        segments::count,
+        segments::remove,
+        templates::put,
+        templates::show,
+        templates::list,
+        templates::preview,
+        templates::remove,
+        webhooks::put,
+        webhooks::show,
+        webhooks::list,
+        webhooks::test,
+        webhooks::remove,
+        apps::list,
+        apps::check,
+        channels::create,
+        channels::list,
+        channels::show,
+        channels::delete,
+        topics::subscribe,
+        topics::unsubscribe,
+        gorush::push,
+        show,
+    ),
+    components(schemas(
+        ErrorBody,
+        ErrorDetail,
+        tidings_shared::push_api::SendNotification,
+        tidings_shared::push_api::Outcome
+    )),
+    modifiers(&Common)
+)]
+struct Interface;
+
+/// What every route has.
+struct Common;
+
+impl Modify for Common {
+    fn modify(&self, document: &mut Document) {
+        let bearer = |words: &str| {
+            SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(words)).build())
+        };
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("service_key", bearer("One of `keys.service`: backends."));
+        components.add_security_scheme("app_token", bearer("The app's token (JWT): a device speaks for its own user."));
+        for item in document.paths.paths.values_mut() {
+            let operations =
+                [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().flatten();
+            for operation in operations {
+                let refused = ResponseBuilder::new()
+                    .description("Refused: a stable code, and words for people")
+                    .content("application/json", ContentBuilder::new().schema(Some(Ref::from_schema_name("Error"))).build());
+                operation.responses.responses.insert("default".to_owned(), refused.build().into());
+            }
+        }
+    }
+}
+
+/// The document.
+#[must_use]
+pub fn document() -> Document {
+    Interface::openapi()
+}
+
+/// The document as it is kept in `docs/push/openapi.json`.
+///
+/// # Errors
+/// None in practice: it is made of texts.
+pub fn text() -> Result<String, serde_json::Error> {
+    Ok(serde_json::to_string_pretty(&document())? + "\n")
+}
+
+/// Shows this document.
+#[utoipa::path(get, path = "/v1/openapi.json", tag = "meta", security(()), responses((status = 200, body = Object)))]
+pub(super) async fn show() -> Json<Document> {
+    Json(document())
+}
