@@ -1,9 +1,9 @@
 //! `"validate_only": true`: nothing is stored or sent, the providers are asked what they would do.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use futures_util::StreamExt;
-use std::sync::Arc;
 use tidings_shared::http::ApiError;
 use tidings_shared::push_api::{Provider, Push, SendNotification, Verdict, Verdicts};
 
@@ -27,11 +27,12 @@ pub(super) async fn answer(
     for target in targets {
         asked.push(message(gateway, request, &push, target, expires_at_ms).await?);
     }
-    let verdicts = futures_util::stream::iter(targets.iter().zip(&asked))
-        .map(|(target, message)| verdict(gateway, target, message))
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
+    let mut verdicts = Vec::with_capacity(targets.len());
+    for (targets, messages) in targets.chunks(AT_ONCE).zip(asked.chunks(AT_ONCE)) {
+        let questions: Vec<_> =
+            targets.iter().zip(messages).map(|(target, message)| verdict(gateway, target, message)).collect();
+        verdicts.extend(futures_util::future::join_all(questions).await);
+    }
     Ok(Json(Verdicts { verdicts }).into_response())
 }
 
