@@ -38,11 +38,12 @@ pub(super) async fn answer(
     for target in targets {
         asked.push(message(gateway, request, &push, target, expires_at_ms).await?);
     }
-    let verdicts = futures_util::stream::iter(targets.iter().zip(&asked))
-        .map(|(target, message)| verdict(gateway, target, message))
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
+    let mut verdicts = Vec::with_capacity(targets.len());
+    for (targets, messages) in targets.chunks(AT_ONCE).zip(asked.chunks(AT_ONCE)) {
+        let questions: Vec<_> =
+            targets.iter().zip(messages).map(|(target, message)| verdict(gateway, target, message)).collect();
+        verdicts.extend(futures_util::future::join_all(questions).await);
+    }
     Ok(Json(Verdicts { verdicts }).into_response())
 }
 

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::config::{ApnsConfig, AppConfig, FcmConfig};
 use crate::testing::START;
 
 struct Folder(tempfile::TempDir);

@@ -229,7 +229,7 @@ fn special_v4(address: Ipv4Addr) -> Option<&'static str> {
         [100, 64..=127, ..] => Some("an address behind a carrier's NAT"),
         [192, 0, 0, _] | [192, 88, 99, _] => Some("a reserved address"),
         [198, 18 | 19, ..] => Some("an address for benchmarks"),
-        [240.., ..] => Some("a reserved address"),
+        [240..=255, ..] => Some("a reserved address"),
         _ => None,
     }
 }
