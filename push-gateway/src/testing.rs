@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tidings_shared::clock::Clock;
 use tidings_shared::identity::UserId;
-use tidings_shared::push_api::{Environment, Priority, Provider, Push, TargetState};
+use tidings_shared::push_api::{Environment, Priority, Provider, Push, TargetState, TokenTarget};
 use tidings_shared::storage::Database;
 
 use crate::devices::store::Outcome as Stored;
@@ -178,4 +178,21 @@ pub(crate) async fn pushes_to(database: &Database, device: &str) -> i64 {
 
     let row = sqlx::query("SELECT COUNT(*) AS pushes FROM push_targets WHERE device_id = $1");
     row.bind(device).fetch_one(database.pool()).await.unwrap().get("pushes")
+}
+
+/// An APNs token of the default app.
+pub(crate) fn token_target(token: &str) -> TokenTarget {
+    TokenTarget {
+        provider: Provider::Apns,
+        app: "default".to_owned(),
+        token: token.to_owned(),
+        environment: Environment::Production,
+        registered_at_ms: None,
+    }
+}
+
+/// Says where a device is.
+pub(crate) async fn set_time_zone(database: &Database, device: &str, zone: Option<&str>) {
+    let sql = "UPDATE push_devices SET time_zone = $1 WHERE device = $2";
+    sqlx::query(sql).bind(zone).bind(device).execute(database.pool()).await.unwrap();
 }
