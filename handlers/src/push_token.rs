@@ -48,6 +48,10 @@ struct Register {
     #[serde(default)]
     environment: Environment,
     device: Option<String>,
+    locale: Option<String>,
+    time_zone: Option<String>,
+    version: Option<String>,
+    tags: Option<Vec<String>>,
 }
 
 #[derive(Default, Deserialize)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tidings_shared::clock::Clock;
 use tidings_shared::identity::UserId;
-use tidings_shared::push_api::{Environment, Priority, Provider, Push, TargetState};
+use tidings_shared::push_api::{Environment, Priority, Provider, Push, TargetState, TokenTarget};
 use tidings_shared::storage::Database;
 
 use crate::devices::store::Outcome as Stored;
@@ -215,4 +215,21 @@ pub(crate) fn rooms(clock: &Clock) -> crate::api::rooms::Rooms {
             topics: [("org.example.app".to_owned(), "default".to_owned())].into(),
         },
     }
+}
+
+/// An APNs token of the default app.
+pub(crate) fn token_target(token: &str) -> TokenTarget {
+    TokenTarget {
+        provider: Provider::Apns,
+        app: "default".to_owned(),
+        token: token.to_owned(),
+        environment: Environment::Production,
+        registered_at_ms: None,
+    }
+}
+
+/// Says where a device is.
+pub(crate) async fn set_time_zone(database: &Database, device: &str, zone: Option<&str>) {
+    let sql = "UPDATE push_devices SET time_zone = $1 WHERE device = $2";
+    sqlx::query(sql).bind(zone).bind(device).execute(database.pool()).await.unwrap();
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use futures_util::StreamExt;
 use http::StatusCode;
 use tidings_shared::http::ApiError;
 use tidings_shared::push_api::{Provider, Push, SendNotification, To, Ttl, Verdict, Verdicts};

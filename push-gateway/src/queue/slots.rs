@@ -61,11 +61,6 @@ impl Room {
         Self { limit: self.limit.min(limit), ..self }
     }
 
-    /// Whether every class has room.
-    pub(crate) fn is_wide(&self) -> bool {
-        self.of(Priority::Bulk) > 0
-    }
-
     /// Room without end, for tests of the store.
     #[cfg(test)]
     pub(crate) fn wide(limit: usize) -> Self {
@@ -89,9 +84,13 @@ impl Slots {
         Slot { slots: Arc::clone(self), class }
     }
 
-    /// Waits until `enough` slots are given back.
-    pub(crate) async fn freed(&self, enough: usize) {
+    /// From now on, [`Slots::freed`] ends when `enough` slots have been given back.
+    pub(crate) fn expect(&self, enough: usize) {
         self.waiting.store(enough.max(1), Ordering::Release);
+    }
+
+    /// Waits for what is expected. It may end too early, once.
+    pub(crate) async fn freed(&self) {
         self.freed.notified().await;
     }
 
@@ -142,9 +141,10 @@ mod tests {
     async fn who_waits_for_slots_is_told_when_enough_are_free() {
         let slots = Slots::new(4, 1);
         let taken: Vec<_> = (0..3).map(|_| slots.take(Priority::Normal)).collect();
+        slots.expect(3);
         let waiting = tokio::spawn({
             let slots = Arc::clone(&slots);
-            async move { slots.freed(3).await }
+            async move { slots.freed().await }
         });
         tokio::task::yield_now().await;
         drop(taken);

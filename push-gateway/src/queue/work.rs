@@ -84,6 +84,12 @@ impl Work {
             }
         };
         if claimed.is_empty() {
+            // Told of slots from here on: what was given back meanwhile is seen below.
+            self.slots.expect(self.worth_a_claim());
+            let (free, had) = (self.slots.room(), room);
+            if Priority::ALL.into_iter().any(|class| had.of(class) == 0 && free.of(class) > 0) {
+                return;
+            }
             let due = store::next_due(&around.database, &lane.name, room).await.ok().flatten();
             return self.rest(due).await;
         }
@@ -132,19 +138,22 @@ impl Work {
         });
         tokio::select! {
             () = self.lane.wake.notified() => {}
-            // Only what has no slot left is in a hurry for one.
-            () = self.slots.freed(self.worth_a_claim()), if !self.slots.room().is_wide() => {}
+            () = self.slots.freed() => {}
             () = tokio::time::sleep(until_due) => {}
             () = self.shutdown.wait() => {}
         }
     }
 
     async fn wait_for_room(&self) {
-        tokio::select! {
-            () = self.slots.freed(1) => {}
-            () = self.shutdown.wait() => return,
+        self.slots.expect(1);
+        if self.slots.room().of(Priority::High) == 0 {
+            tokio::select! {
+                () = self.slots.freed() => {}
+                () = self.shutdown.wait() => return,
+            }
         }
-        let _ = tokio::time::timeout(MOMENT, self.slots.freed(self.worth_a_claim())).await;
+        self.slots.expect(self.worth_a_claim());
+        let _ = tokio::time::timeout(MOMENT, self.slots.freed()).await;
     }
 
     fn worth_a_claim(&self) -> usize {

@@ -213,8 +213,10 @@ async fn nobody_sends_what_is_over_and_old_records_go() {
         assert_eq!(target(&database, &long).await.state, TargetState::Queued);
         let depths = upkeep::depths(&database).await.unwrap();
         assert_eq!((depths.len(), depths[0].length, depths[0].oldest_ms), (1, 1, START));
-        // The long one is over too by then, and both records are old.
+        // The long one is over too by then; its record is kept for as long as the other's was.
         upkeep::clean(&database, START + 8 * DAY, 7 * DAY).await.unwrap();
+        assert_eq!(target(&database, &long).await.state, TargetState::Expired);
+        upkeep::clean(&database, START + 15 * DAY + 1, 7 * DAY).await.unwrap();
         assert_eq!(store::find(&database, &short).await.unwrap(), None);
         assert_eq!(store::find(&database, &long).await.unwrap(), None);
     }
