@@ -72,6 +72,10 @@ pub(crate) enum Command {
     Revoke(RevokeArgs),
     /// List the connections of a running broker, or close them.
     Connections(ConnectionsArgs),
+    /// Send notifications, see what became of them, list devices, check credentials. Ends with 0 when all is well, with 1 when a
+    /// push or a credential is not, with 2 when that cannot be told.
+    #[command(subcommand)]
+    Push(crate::push::PushCommand),
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),

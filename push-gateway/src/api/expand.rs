@@ -21,7 +21,9 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Devices of one portion.
 const DEVICES: i64 = 500;
 /// How long whoever is at an expansion may be silent before another process goes on with it.
-const LEASE_MS: i64 = 60_000;
+const LEASE_MS: i64 = 10_000;
+/// What is due within this time counts as waiting.
+const SOON_MS: i64 = 60_000;
 /// The most targets of one notification that wait: a campaign of millions does not fill the queue at once.
 const MAX_WAITING: i64 = 20_000;
 /// How long it waits while there are so many.
@@ -104,7 +106,7 @@ impl Expander {
             expansions::end(&mut connection, &taken.notification).await?;
             return Ok(Step::Over);
         };
-        let soon = now.saturating_add(LEASE_MS);
+        let soon = now.saturating_add(SOON_MS);
         if expansions::unfinished(&self.database, &taken.notification, soon, MAX_WAITING).await? >= MAX_WAITING {
             return self.stay(taken, now).await;
         }

@@ -14,14 +14,12 @@ use super::{
 /// Every refusal.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Error)]
-#[expect(dead_code, reason = "it describes what tidings_shared::http::ApiError writes")]
 struct ErrorBody {
     error: ErrorDetail,
 }
 
 /// Why it was refused.
 #[derive(Serialize, ToSchema)]
-#[expect(dead_code, reason = "it describes what tidings_shared::http::ApiError writes")]
 struct ErrorDetail {
     /// Stable: docs/http.md lists the codes.
     code: String,

@@ -154,7 +154,9 @@ impl Reader {
         let portion = store::after(database, self.position, PORTION).await?;
         let Some(last) = portion.last() else { return Ok(false) };
         self.position = last.seq;
-        self.waiting.extend(portion.iter().filter(|event| event.kind == MISSED || self.is_wanted(event)).map(shown));
+        let wanted = portion.iter().filter(|event| event.kind == MISSED || self.is_wanted(event));
+        let wanted: Vec<_> = wanted.map(shown).collect();
+        self.waiting.extend(wanted);
         Ok(true)
     }
 

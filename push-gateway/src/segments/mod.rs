@@ -74,10 +74,12 @@ fn version(range: VersionRange) -> Result<VersionRange, Unusable> {
     if range == VersionRange::default() {
         return Err(Unusable::NoVersion);
     }
-    match [&range.from, &range.below].into_iter().flatten().find(|bound| describe::version_key(bound).is_none()) {
-        Some(bound) => Err(Unusable::Version(bound.clone())),
-        None => Ok(range),
+    for bound in [&range.from, &range.below].into_iter().flatten() {
+        if describe::version_key(bound).is_none() {
+            return Err(Unusable::Version(bound.clone()));
+        }
     }
+    Ok(range)
 }
 
 fn times(seen: Seen) -> Result<Seen, Unusable> {

@@ -9,6 +9,7 @@ use tidings_shared::push_api::{Priority, Provider, Push};
 use tidings_shared::storage::{Database, StorageError};
 
 use crate::devices;
+use crate::events;
 use crate::ids::Ids;
 use crate::queue::{NewNotification, NewTarget, store};
 
@@ -97,15 +98,16 @@ pub(crate) async fn returned(database: &Database, event: &DeviceReturned, now_ms
         "UPDATE push_targets SET state = CASE WHEN maybe_taken = 1 THEN 'unknown' ELSE 'expired' END, \
          reason = 'device_returned', due_at = NULL, lease = NULL, updated_at = $4 \
          WHERE due_at IS NOT NULL AND state <> 'sending' \
-         AND id IN (SELECT wake_target FROM push_devices WHERE {BACK} AND wake_at <= $3)"
+         AND id IN (SELECT wake_target FROM push_devices WHERE {BACK} AND wake_at <= $3) RETURNING id"
     ));
-    sqlx::query(unsent)
+    let rows = sqlx::query(unsent)
         .bind(event.user.as_str())
         .bind(event.client.as_str())
         .bind(event.at_ms)
         .bind(now_ms)
-        .execute(&mut *transaction)
+        .fetch_all(&mut *transaction)
         .await?;
+    let ended = rows.iter().map(|row| row.try_get("id")).collect::<Result<Vec<String>, _>>()?;
     let marks = sqlx::AssertSqlSafe(format!(
         "UPDATE push_devices SET wake_target = CASE WHEN wake_at <= $3 THEN NULL ELSE wake_target END, \
          wake_at = CASE WHEN wake_at <= $3 THEN NULL ELSE wake_at END, \
@@ -118,6 +120,8 @@ pub(crate) async fn returned(database: &Database, event: &DeviceReturned, now_ms
         .bind(event.at_ms)
         .execute(&mut *transaction)
         .await?;
+    let ended: Vec<&str> = ended.iter().map(String::as_str).collect();
+    events::store::of_ended(&mut transaction, &ended, now_ms).await?;
     transaction.commit().await?;
     Ok(())
 }

@@ -64,7 +64,7 @@ fn start(database: &Database, provider: &FakeProvider, recheck: Duration) -> Run
 
 pub(super) fn start_with(database: &Database, provider: Arc<dyn PushProvider>, settings: LaneSettings) -> Running {
     let clock = Clock::system();
-    let (recorder, recording) = Recorder::start(database, &clock);
+    let (recorder, recording) = Recorder::start(database, &clock, &crate::events::EventLog::default());
     let around = Surroundings {
         database: database.clone(),
         load: Arc::default(),

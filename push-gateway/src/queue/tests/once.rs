@@ -24,10 +24,10 @@ fn push(clock: &Clock, token: &str) -> Submission {
         collapse_id: None,
         created_at: now,
         expires_at: now + DAY,
-        priority: Priority::Normal,
+        priority: Priority::Normal, localized: None,
     };
     let target = NewTarget::of_token(ids.next(), &token_target(token));
-    Submission { notification, targets: vec![target], dedup_until: 0, idempotency: None }
+    Submission { notification, targets: vec![target], dedup_until: 0, idempotency: None, expansion: None }
 }
 
 fn replacing(clock: &Clock, token: &str, due_at: Option<i64>) -> Submission {

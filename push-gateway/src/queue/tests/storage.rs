@@ -26,7 +26,7 @@ async fn claim(database: &Database, lease: &str, limit: usize, clock: &Clock) ->
 async fn record(database: &Database, target: &Claimed, answer: Answer, clock: &Clock) {
     let settlement = settle(target, &answer, true, &POLICY, clock.now_ms());
     let result = SendResult { target: target.clone(), answer, settlement };
-    store::record(database, &[result], clock.now_ms()).await.unwrap();
+    store::record(database, &[result], false, clock.now_ms()).await.unwrap();
 }
 
 fn taken() -> Answer {
