@@ -4,7 +4,7 @@
 use axum::Json;
 use serde::Serialize;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::{
@@ -76,6 +76,8 @@ struct ErrorDetail {
         ErrorBody,
         ErrorDetail,
         tidings_shared::push_api::SendNotification,
+        tidings_shared::push_api::Seen,
+        tidings_shared::push_api::VersionRange,
         tidings_shared::push_api::Outcome
     )),
     modifiers(&Common)
@@ -93,16 +95,49 @@ impl Modify for Common {
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("service_key", bearer("One of `keys.service`: backends."));
         components.add_security_scheme("app_token", bearer("The app's token (JWT): a device speaks for its own user."));
-        for item in document.paths.paths.values_mut() {
-            let operations =
-                [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().flatten();
-            for operation in operations {
+        for (path, item) in &mut document.paths.paths {
+            let operations = [
+                ("get", &mut item.get),
+                ("put", &mut item.put),
+                ("post", &mut item.post),
+                ("delete", &mut item.delete),
+                ("patch", &mut item.patch),
+            ];
+            for (method, operation) in operations {
+                let Some(operation) = operation else { continue };
+                operation.operation_id = Some(operation_id(method, path));
+                for (status, response) in &mut operation.responses.responses {
+                    if let RefOr::T(response) = response
+                        && response.description.is_empty()
+                    {
+                        response.description = meaning(status).to_owned();
+                    }
+                }
                 let refused = ResponseBuilder::new()
                     .description("Refused: a stable code, and words for people")
                     .content("application/json", ContentBuilder::new().schema(Some(Ref::from_schema_name("Error"))).build());
                 operation.responses.responses.insert("default".to_owned(), refused.build().into());
             }
         }
+    }
+}
+
+/// Handlers of several rooms have the same name; addresses are different: `putV1SegmentsName`.
+fn operation_id(method: &str, path: &str) -> String {
+    let words = path.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.fold(method.to_owned(), |id, word| {
+        let (first, rest) = word.split_at(1);
+        id + &first.to_ascii_uppercase() + rest
+    })
+}
+
+/// What a status means where the handler says nothing more.
+fn meaning(status: &str) -> &'static str {
+    match status {
+        "201" => "It is new",
+        "202" => "It is stored",
+        "204" => "Done",
+        _ => "Here it is",
     }
 }
 

@@ -245,6 +245,8 @@ fn place(source: &str, at: usize) -> (usize, String) {
     while !source.is_char_boundary(at) {
         at -= 1;
     }
+    // What is missing at the end of a line is noticed at the beginning of another.
+    at = source[..at].trim_end().len();
     let before = &source[..at];
     let line = before.matches('\n').count() + 1;
     let line_end = source[at..].find('\n').map_or(source.len(), |end| at + end);

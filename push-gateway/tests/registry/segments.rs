@@ -98,7 +98,7 @@ async fn a_notification_reaches_a_segment_and_shows_how_far_it_is() {
 
 #[tokio::test]
 async fn a_crash_in_the_middle_neither_leaves_out_nor_doubles_a_device() {
-    const DEVICES: usize = 1300;
+    const DEVICES: usize = 1100;
     for mut service in services(&[("push.max_devices_per_user", "5000")]).await {
         let registering = (0..DEVICES).map(|number| {
             let (http, url) = (service.http.clone(), format!("{}/v1/devices/d{number}", service.url));
