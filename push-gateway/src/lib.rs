@@ -17,6 +17,8 @@ mod wake;
 
 pub use api::error_codes;
 pub use apps::AppFaults;
-pub use config::{ApnsConfig, AppConfig, BreakerConfig, BrokerConfig, Config, FcmConfig, LimitsConfig, RetryConfig, SETTINGS};
+pub use config::{
+    ApnsConfig, AppConfig, BreakerConfig, BrokerConfig, Config, FcmConfig, LimitsConfig, RetryConfig, SETTINGS,
+};
 pub use service::{Listeners, check, run};
 pub use wake::BrokerLogin;

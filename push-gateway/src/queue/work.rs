@@ -249,7 +249,11 @@ impl Work {
             (0, _) => tracing::info!(lane = lane.name, "the provider is back"),
             (2, Some(until)) => {
                 let pause_ms = until - around.clock.now_ms();
-                tracing::warn!(lane = lane.name, pause_ms, "the provider is away: pushes wait, and one asks after the pause");
+                tracing::warn!(
+                    lane = lane.name,
+                    pause_ms,
+                    "the provider is away: pushes wait, and one asks after the pause"
+                );
             }
             _ => {}
         }

@@ -129,7 +129,8 @@ fn read_claimed(row: &AnyRow, lease: &str, pushes: &mut Pushes) -> Result<Claime
 /// ends.
 pub(crate) async fn next_due(database: &Database, lane: &str, room: Room) -> Result<Option<i64>, StorageError> {
     const OLDEST: &str = "SELECT MIN(due_at) FROM push_targets WHERE lane = $1 AND due_at IS NOT NULL AND priority";
-    let sql = sqlx::AssertSqlSafe(format!("SELECT ({OLDEST} = 0) AS high, ({OLDEST} = 1) AS normal, ({OLDEST} = 2) AS bulk"));
+    let sql =
+        sqlx::AssertSqlSafe(format!("SELECT ({OLDEST} = 0) AS high, ({OLDEST} = 1) AS normal, ({OLDEST} = 2) AS bulk"));
     let row = sqlx::query(sql).bind(lane).fetch_one(database.pool()).await?;
     let mut next: Option<i64> = None;
     for (class, column) in Priority::ALL.into_iter().zip(["high", "normal", "bulk"]) {

@@ -155,7 +155,12 @@ async fn an_idempotency_key_is_remembered_for_a_day() {
         assert_eq!(submit(&database, vec![keyed(&clock, "key", "h2")], &clock).await, [Stored::KeyReused]);
         clock.advance(1);
         // In one transaction too, and only the first is stored.
-        let batch = vec![keyed(&clock, "key", "h2"), keyed(&clock, "key", "h2"), keyed(&clock, "key", "h3"), push(&clock, "bb")];
+        let batch = vec![
+            keyed(&clock, "key", "h2"),
+            keyed(&clock, "key", "h2"),
+            keyed(&clock, "key", "h3"),
+            push(&clock, "bb"),
+        ];
         let stored = submit(&database, batch, &clock).await;
         let Stored::New(answer) = &stored[0] else { panic!("{stored:?}") };
         assert_eq!(stored[1..3], [Stored::Repeated(answer.clone()), Stored::KeyReused]);
