@@ -38,7 +38,8 @@ async def main():
     async def work():
         nonlocal accepted
         for number in numbers:
-            accepted += await send(number)
+            taken = await send(number)
+            accepted += taken
 
     await send(0)
     begin, cpu = time.monotonic(), time.process_time()
