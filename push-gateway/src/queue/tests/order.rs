@@ -110,7 +110,7 @@ async fn a_claim_takes_the_higher_class_first_and_the_older_of_one_class() {
             let now = clock.now_ms() + 1;
             let claimed =
                 store::claim(&database, "apns:default", &format!("{limit}"), room, now, now + 60_000).await.unwrap();
-            claimed.into_iter().map(|claimed| claimed.priority).collect::<Vec<_>>()
+            claimed.targets.into_iter().map(|claimed| claimed.priority).collect::<Vec<_>>()
         };
         use Priority::{Bulk, High, Normal};
         assert_eq!(claim(4).await, [High, High, High, Normal]);
