@@ -155,12 +155,7 @@ const OWN: &[Setting] = &[
         "How long a provider that is away is left alone; then one push asks, and each pause is twice as long.",
     ),
     Setting::new("push.breaker.longest", Kind::Duration, "60s", "The longest such pause."),
-    Setting::new(
-        "push.max_batch_body",
-        Kind::Bytes,
-        "8MiB",
-        "Largest body of POST /v1/notifications/batch.",
-    ),
+    Setting::new("push.max_batch_body", Kind::Bytes, "8MiB", "Largest body of POST /v1/notifications/batch."),
     Setting::new(
         "push.max_devices_per_user",
         Kind::Count { min: 1, max: 100_000 },

@@ -23,8 +23,8 @@ mod webhooks;
 pub use api::{error_codes, openapi};
 pub use apps::AppFaults;
 pub use config::{
-    ApnsConfig, AppConfig, BreakerConfig, BrokerConfig, Config, FcmConfig, GorushConfig, LimitsConfig, RegistryConfig, RetryConfig, SETTINGS,
-    WebPushConfig, WebPushPolicy, WebhookConfig,
+    ApnsConfig, AppConfig, BreakerConfig, BrokerConfig, Config, FcmConfig, GorushConfig, LimitsConfig, RegistryConfig,
+    RetryConfig, SETTINGS, WebPushConfig, WebPushPolicy, WebhookConfig,
 };
 pub use service::{Listeners, check, run};
 pub use wake::BrokerLogin;

@@ -102,7 +102,11 @@ impl Metrics {
             "The circuit breaker: 0 closed, 1 trying one push (half-open), 2 open: the provider is away",
             metrics.circuit.clone(),
         );
-        registry.register("requests_refused", "Notifications refused because the queue is full", metrics.refused.clone());
+        registry.register(
+            "requests_refused",
+            "Notifications refused because the queue is full",
+            metrics.refused.clone(),
+        );
         registry.register(
             "outcomes",
             "Results of attempts, by state and the provider's reason",

@@ -29,9 +29,9 @@ use crate::devices::pruning::{self, PruningSettings};
 use crate::events::{self, EventLog, Keep};
 use crate::ids::Ids;
 use crate::metrics::Metrics;
-use crate::queue::lane::{LaneSettings, Surroundings};
 use crate::queue::intake::Intake;
 use crate::queue::janitor::{self, Janitor};
+use crate::queue::lane::{LaneSettings, Surroundings};
 use crate::queue::load::{Bounds, Load};
 use crate::queue::{Recorder, RetryPolicy};
 use crate::send::BreakerSettings;
@@ -108,8 +108,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
         max_devices: config.max_devices,
         rooms: rooms(&config, &clock, &metrics, &shutdown)?,
     });
-    let router =
-        api::router(Arc::clone(&gateway), config.max_body, config.max_batch_body).merge(operations_router(health.clone(), Arc::new(registry)));
+    let router = api::router(Arc::clone(&gateway), config.max_body, config.max_batch_body)
+        .merge(operations_router(health.clone(), Arc::new(registry)));
     // Registered before the database is there, so that /readyz never skips it.
     let broker_health = login.as_ref().map(|_| health.register("broker"));
     let mut parts = JoinSet::new();

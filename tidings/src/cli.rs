@@ -198,6 +198,8 @@ pub(crate) enum ConfigCommand {
 pub(crate) enum BenchCommand {
     /// Measure the broker beside mosquitto and rumqttd, each in a process of its own, and print ratios.
     Broker(BrokerBench),
+    /// Measure the push-gateway from the request to a simulated APNs, and its APNs transport beside other clients.
+    Push(crate::bench::push::PushBench),
 }
 
 /// What is measured.

@@ -54,6 +54,7 @@ async fn carry_out(cli: Cli) -> anyhow::Result<()> {
         // Answered above.
         Some(Command::Explain(_) | Command::Revoke(_) | Command::Connections(_) | Command::Push(_)) => Ok(()),
         Some(Command::Bench(BenchCommand::Broker(load))) => bench::broker::run(&load).await,
+        Some(Command::Bench(BenchCommand::Push(load))) => bench::push::run(&load).await,
     }
 }
 

@@ -111,7 +111,8 @@ pub(crate) async fn prepare(
         Some(NotBefore::Local(local)) => {
             let zones = zones(connection, targets).await?;
             let fallback = local.zone().map_or_else(|| Ok(gateway.time_zone.clone()), time_zone);
-            let fallback = fallback.map_err(|message| ApiError::new(StatusCode::BAD_REQUEST, "body_invalid", message))?;
+            let fallback =
+                fallback.map_err(|message| ApiError::new(StatusCode::BAD_REQUEST, "body_invalid", message))?;
             let mut moments = Moments { local, fallback, now_ms, known: HashMap::new() };
             for target in targets {
                 let zone = match &target.to {

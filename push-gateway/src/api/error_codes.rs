@@ -22,8 +22,16 @@ pub const ERROR_CODES: &[(&str, u16, &str)] = &[
     ("dedup_key_invalid", 400, "A key in `dedup` has 1 to 255 bytes."),
     ("not_before_too_far", 400, "`not_before` lies more than 366 days ahead."),
     ("batch_size_invalid", 400, "A batch has 1 to 1,000 notifications."),
-    ("app_queue_full", 429, "As many pushes of the app wait as push.limits.queue_per_app allows; `queue_length` says how many. Try again after Retry-After."),
-    ("queue_full", 503, "As many pushes wait as push.limits.queue allows; `queue_length` says how many. Try again after Retry-After."),
+    (
+        "app_queue_full",
+        429,
+        "As many pushes of the app wait as push.limits.queue_per_app allows; `queue_length` says how many. Try again after Retry-After.",
+    ),
+    (
+        "queue_full",
+        503,
+        "As many pushes wait as push.limits.queue allows; `queue_length` says how many. Try again after Retry-After.",
+    ),
     (
         "payload_too_large",
         413,

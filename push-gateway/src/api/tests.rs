@@ -364,7 +364,10 @@ async fn a_batch_has_a_result_for_each_in_order_and_repeats_nothing() {
         assert_eq!(notifications(&database).await.len(), 2);
         for (size, code) in [(0, "batch_size_invalid"), (1001, "batch_size_invalid")] {
             let batch = json!({"notifications": vec![json!({}); size]});
-            assert_eq!(door.refused("POST", "/v1/notifications/batch", SERVICE, Some(batch)).await, (400, code.to_owned()));
+            assert_eq!(
+                door.refused("POST", "/v1/notifications/batch", SERVICE, Some(batch)).await,
+                (400, code.to_owned())
+            );
         }
         let (status, _) = door.call("POST", "/v1/notifications/batch", &token("anna"), Some(json!({}))).await;
         assert_eq!(status, 401);
@@ -378,7 +381,8 @@ async fn a_scheduled_notification_waits_for_each_devices_own_clock_and_can_be_ca
         // START is 2023-11-14T22:13:20Z.
         let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_millisecond();
         for (device, zone) in [("a1", Some("Asia/Tokyo")), ("b2", Some("Mars/Olympus")), ("c3", None)] {
-            door.call("PUT", &format!("/v1/devices/{device}"), &token("anna"), Some(phone(&format!("{device}cd")))).await;
+            door.call("PUT", &format!("/v1/devices/{device}"), &token("anna"), Some(phone(&format!("{device}cd"))))
+                .await;
             crate::testing::set_time_zone(&database, device, zone).await;
         }
         let send = async |not_before: Value| {
@@ -386,7 +390,12 @@ async fn a_scheduled_notification_waits_for_each_devices_own_clock_and_can_be_ca
             door.call("POST", "/v1/notifications", SERVICE, Some(body)).await
         };
         let due = |sent: &Value| -> Vec<i64> {
-            sent["targets"].as_array().unwrap().iter().map(|target| target["next_attempt_at_ms"].as_i64().unwrap()).collect()
+            sent["targets"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|target| target["next_attempt_at_ms"].as_i64().unwrap())
+                .collect()
         };
         let (status, sent) = send(json!({"local": "09:00"})).await;
         assert_eq!(status, 202, "{sent}");
@@ -404,9 +413,15 @@ async fn a_scheduled_notification_waits_for_each_devices_own_clock_and_can_be_ca
         let (status, cancelled) = door.call("DELETE", &path, SERVICE, None).await;
         assert_eq!(status, 200);
         let targets = cancelled["targets"].as_array().unwrap();
-        assert!(targets.iter().all(|target| target["state"] == "expired" && target["reason"] == "cancelled"), "{cancelled}");
+        assert!(
+            targets.iter().all(|target| target["state"] == "expired" && target["reason"] == "cancelled"),
+            "{cancelled}"
+        );
         assert_eq!(door.call("DELETE", &path, SERVICE, None).await, (200, cancelled));
-        assert_eq!(door.refused("DELETE", "/v1/notifications/x", SERVICE, None).await, (404, "notification_unknown".to_owned()));
+        assert_eq!(
+            door.refused("DELETE", "/v1/notifications/x", SERVICE, None).await,
+            (404, "notification_unknown".to_owned())
+        );
         assert_eq!(door.refused("DELETE", &path, &token("anna"), None).await.0, 401);
     }
 }
@@ -417,7 +432,8 @@ async fn a_full_queue_refuses_with_its_length_and_a_time_to_come_back() {
         let door = gateway(Some(database.clone()), apps());
         let to = |number: usize| json!({"token": {"provider": "apns", "token": format!("{number:064x}")}});
         let batch = |count: usize| {
-            let items: Vec<Value> = (0..count).map(|number| json!({"to": to(number), "push": {"kind": "wake"}})).collect();
+            let items: Vec<Value> =
+                (0..count).map(|number| json!({"to": to(number), "push": {"kind": "wake"}})).collect();
             Some(json!({ "notifications": items }))
         };
         // Room for 50 of one app.

@@ -24,9 +24,9 @@ mod recorder;
 pub(crate) mod settle;
 mod slots;
 pub(crate) mod store;
-mod work;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub(crate) use recorder::Recorder;
 pub(crate) use settle::RetryPolicy;

@@ -13,6 +13,8 @@ use crate::events::EventLog;
 
 /// The most results that one transaction takes.
 const BATCH: usize = 512;
+/// How long results are gathered.
+const MOMENT: Duration = Duration::from_millis(5);
 /// How often a failed write is tried again. After that the leases end and the pushes are sent again.
 const WRITES: u32 = 6;
 
@@ -56,6 +58,15 @@ async fn write(
             let mut incoming = incoming.lock().await;
             let Some(first) = incoming.recv().await else { return };
             batch.push(first);
+            // Nobody waits for a result to be written: what comes in a moment goes along.
+            let _ = tokio::time::timeout(MOMENT, async {
+                while batch.len() < BATCH
+                    && let Some(next) = incoming.recv().await
+                {
+                    batch.push(next);
+                }
+            })
+            .await;
             // What comes while it waits for its turn goes along.
             let mine = database.turn().wait().await;
             while batch.len() < BATCH

@@ -81,7 +81,12 @@ pub(crate) const CIRCUIT_OPEN: &str = "circuit_open";
 pub(crate) fn put_back(target: &Claimed, due_at: i64, reason: &str) -> (Settlement, Answer) {
     // What may have been handed over already stays «retrying» for whoever looks at it.
     let state = if target.attempts > 1 { TargetState::Retrying } else { TargetState::Queued };
-    let answer = Answer { outcome: Outcome::Retry(Retry::default()), status: None, reason: Some(reason.to_owned()), provider_id: None };
+    let answer = Answer {
+        outcome: Outcome::Retry(Retry::default()),
+        status: None,
+        reason: Some(reason.to_owned()),
+        provider_id: None,
+    };
     (Settlement { uncounted: true, ..Settlement::again(state, due_at, target) }, answer)
 }
 

@@ -1,7 +1,7 @@
 //! A lane at work: how much it may send now, what it claims, and what becomes of each push.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidings_shared::lifecycle::Shutdown;
@@ -13,7 +13,7 @@ use super::lane::{Allowance, Lane, Surroundings, millis};
 use super::limits::{AppLimit, DeviceLimit};
 use super::settle::{CIRCUIT_OPEN, RATE_LIMITED};
 use super::slots::{Room, Slot, Slots};
-use super::store::{self, SendResult};
+use super::store::{self, Claim, SendResult};
 use super::{Claimed, Recipient, settle};
 use crate::provider::{Answer, Message};
 use crate::send::{self, Breaker, PathSettings, SendPath, State};
@@ -26,6 +26,8 @@ const BATCH: usize = 256;
 /// claim of one push costs as much as a claim of many.
 const WORTH_A_CLAIM: usize = 64;
 const MOMENT: Duration = Duration::from_millis(5);
+/// Claims begin so far apart at least.
+const PACE: Duration = Duration::from_millis(3);
 
 /// See the head of this file.
 pub(super) struct Work {
@@ -39,12 +41,15 @@ pub(super) struct Work {
     /// The state of the circuit that was last shown.
     shown: AtomicI64,
     shutdown: Shutdown,
+    /// When the last claim began.
+    claimed: Mutex<Option<tokio::time::Instant>>,
 }
 
 impl Work {
     pub(super) fn new(lane: Arc<Lane>, around: Surroundings, shutdown: Shutdown) -> Self {
         let settings = &around.settings;
         let breaker = Breaker::new(settings.breaker, around.clock.clone());
+        around.metrics.circuit(lane.provider, &lane.app, 0);
         // The result must be known while the lease still holds.
         let path = PathSettings { concurrency: settings.concurrency, timeout: settings.lease / 2 };
         Self {
@@ -57,6 +62,7 @@ impl Work {
             around,
             shown: AtomicI64::new(0),
             shutdown,
+            claimed: Mutex::default(),
         }
     }
 
@@ -64,7 +70,7 @@ impl Work {
     pub(super) async fn round(self: &Arc<Self>, sending: &mut JoinSet<()>) {
         let (lane, around) = (&self.lane, &self.around);
         let limit = match self.allowance(around.clock.now_ms()) {
-            Allowance::Nothing(until) => return self.rest(Some(until)).await,
+            Allowance::Nothing(until) => return self.rest(Some(until), false).await,
             Allowance::One => 1,
             Allowance::Free => BATCH,
         };
@@ -74,39 +80,58 @@ impl Work {
         }
         let room = match self.pace.allowance(around.clock.now_ms()) {
             Ok(allowed) => room.at_most(allowed),
-            Err(next) => return self.rest(Some(next)).await,
+            Err(next) => return self.rest(Some(next), false).await,
         };
-        let claimed = match self.claim(room).await {
-            Ok(claimed) => claimed,
+        self.keep_pace().await;
+        let claim = match self.claim(room).await {
+            Ok(claim) => claim,
             Err(error) => {
                 tracing::error!(%error, lane = lane.name, "the queue cannot be read; trying again");
-                return self.rest(Some(around.clock.now_ms() + 1_000)).await;
+                return self.rest(Some(around.clock.now_ms() + 1_000), false).await;
             }
         };
-        if claimed.is_empty() {
-            // Told of slots from here on: what was given back meanwhile is seen below.
-            self.slots.expect(self.worth_a_claim());
-            let (free, had) = (self.slots.room(), room);
-            if Priority::ALL.into_iter().any(|class| had.of(class) == 0 && free.of(class) > 0) {
-                return;
-            }
-            let due = store::next_due(&around.database, &lane.name, room).await.ok().flatten();
-            return self.rest(due).await;
-        }
-        if limit == 1 {
+        if limit == 1 && !claim.targets.is_empty() {
             let patience = around.settings.lease / 2;
             lane.asked(around.clock.now_ms(), patience);
             self.breaker.asking(patience);
             self.show_circuit();
         }
-        self.pace.spend(claimed.len());
-        for target in claimed {
+        self.pace.spend(claim.targets.len());
+        for target in claim.targets {
             let slot = self.slots.take(target.priority);
             sending.spawn(Arc::clone(self).deal_with(target, slot));
         }
+        if !claim.more {
+            self.rest_until_due(room).await;
+        }
     }
 
-    async fn claim(&self, room: Room) -> Result<Vec<Claimed>, StorageError> {
+    /// Nothing more is due in the classes that there was room for.
+    async fn rest_until_due(&self, had: Room) {
+        // Told of slots from here on; what was given back before is seen below.
+        self.slots.expect(1);
+        let free = self.slots.room();
+        let constrained = Priority::ALL.into_iter().any(|class| had.of(class) == 0);
+        if constrained && Priority::ALL.into_iter().any(|class| had.of(class) == 0 && free.of(class) > 0) {
+            return;
+        }
+        let due = store::next_due(&self.around.database, &self.lane.name, had).await.ok().flatten();
+        self.rest(due, constrained).await;
+    }
+
+    /// Claims begin a moment apart: what comes in a stream is claimed in portions, and what comes alone at once.
+    async fn keep_pace(&self) {
+        let begin = {
+            let mut last = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = tokio::time::Instant::now();
+            let begin = last.map_or(now, |last| now.max(last + PACE));
+            *last = Some(begin);
+            begin
+        };
+        tokio::time::sleep_until(begin).await;
+    }
+
+    async fn claim(&self, room: Room) -> Result<Claim, StorageError> {
         let (lane, around) = (&self.lane, &self.around);
         let _turn = around.database.turn().wait().await;
         let now = around.clock.now_ms();
@@ -131,14 +156,15 @@ impl Work {
         }
     }
 
-    /// Until something is enqueued, a slot is free again, the next target is due, or it is time to look.
-    async fn rest(&self, due: Option<i64>) {
+    /// Until something is enqueued, the next target is due, or it is time to look; if there was no room for something,
+    /// until a slot is free.
+    async fn rest(&self, due: Option<i64>, constrained: bool) {
         let until_due = due.map_or(LOOK, |due| {
             Duration::from_millis(u64::try_from(due - self.around.clock.now_ms()).unwrap_or(0)).clamp(MOMENT, LOOK)
         });
         tokio::select! {
             () = self.lane.wake.notified() => {}
-            () = self.slots.freed() => {}
+            () = self.freed(), if constrained => {}
             () = tokio::time::sleep(until_due) => {}
             () = self.shutdown.wait() => {}
         }
@@ -146,12 +172,18 @@ impl Work {
 
     async fn wait_for_room(&self) {
         self.slots.expect(1);
-        if self.slots.room().of(Priority::High) == 0 {
-            tokio::select! {
-                () = self.slots.freed() => {}
-                () = self.shutdown.wait() => return,
-            }
+        if self.slots.room().of(Priority::High) > 0 {
+            return;
         }
+        tokio::select! {
+            () = self.freed() => {}
+            () = self.shutdown.wait() => {}
+        }
+    }
+
+    /// A slot is free, or a moment later, several.
+    async fn freed(&self) {
+        self.slots.freed().await;
         self.slots.expect(self.worth_a_claim());
         let _ = tokio::time::timeout(MOMENT, self.slots.freed()).await;
     }
@@ -249,7 +281,11 @@ impl Work {
             (0, _) => tracing::info!(lane = lane.name, "the provider is back"),
             (2, Some(until)) => {
                 let pause_ms = until - around.clock.now_ms();
-                tracing::warn!(lane = lane.name, pause_ms, "the provider is away: pushes wait, and one asks after the pause");
+                tracing::warn!(
+                    lane = lane.name,
+                    pause_ms,
+                    "the provider is away: pushes wait, and one asks after the pause"
+                );
             }
             _ => {}
         }

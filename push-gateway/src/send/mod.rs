@@ -19,8 +19,8 @@ mod retry;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use breaker::{Breaker, BreakerSettings, CircuitOpen, State};
 use breaker::BreakerLayer;
+pub(crate) use breaker::{Breaker, BreakerSettings, CircuitOpen, State};
 use retry::AtOnce;
 
 /// A push goes in, and what the provider said comes out, or that it was not asked.

@@ -65,7 +65,14 @@ async fn a_provider_that_says_nothing_is_given_up_and_may_have_taken_the_push() 
 async fn no_more_are_under_way_than_the_limit_allows() {
     let provider = FakeProvider { silent: true, ..FakeProvider::default() };
     let (path, _) = through(&provider, &Clock::manual(START));
-    let waiting: Vec<_> = (0..5).map(|_| tokio::spawn({ let path = path.clone(); async move { send(&path, message()).await } })).collect();
+    let waiting: Vec<_> = (0..5)
+        .map(|_| {
+            tokio::spawn({
+                let path = path.clone();
+                async move { send(&path, message()).await }
+            })
+        })
+        .collect();
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }

@@ -116,7 +116,8 @@ pub fn check_time_zone(name: &str) -> Result<(), String> {
 /// # Errors
 /// The text says what was found and what is wanted.
 pub fn time_zone(name: &str) -> Result<TimeZone, String> {
-    let refused = || format!("a time zone is a name of the IANA database, for example \"Europe/Berlin\"; found \"{name}\"");
+    let refused =
+        || format!("a time zone is a name of the IANA database, for example \"Europe/Berlin\"; found \"{name}\"");
     if name.len() > 64 || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(refused());
     }
@@ -230,9 +231,15 @@ mod tests {
             json!({"local": "09:00", "day": "x"}),
             json!(true),
         ] {
-            assert!(read(wrong.clone()).unwrap_err().contains("example") || read(wrong.clone()).unwrap_err().contains("not_before"), "{wrong}");
+            assert!(
+                read(wrong.clone()).unwrap_err().contains("example")
+                    || read(wrong.clone()).unwrap_err().contains("not_before"),
+                "{wrong}"
+            );
         }
-        for good in [json!({"local": "09:00"}), json!({"local": "09:00:30", "date": "2026-12-01", "zone": "Asia/Tokyo"})] {
+        for good in
+            [json!({"local": "09:00"}), json!({"local": "09:00:30", "date": "2026-12-01", "zone": "Asia/Tokyo"})]
+        {
             assert_eq!(serde_json::to_value(read(good.clone()).unwrap()).unwrap(), good);
         }
     }

@@ -59,7 +59,8 @@ fn targets(gateway: &Gateway, notification: &str) -> Vec<Value> {
     shown["targets"].as_array().unwrap().clone()
 }
 
-fn kill_in_a_loop(database: &str, gateways: usize) {
+/// What happened, for whoever reads the test's output.
+fn kill_in_a_loop(database: &str, gateways: usize) -> String {
     let kills: u32 = std::env::var("TIDINGS_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(6);
     let simulators = Simulators::start();
     // Answers take a while, so that there is always one under way; some are failures, some never come.
@@ -114,19 +115,19 @@ fn kill_in_a_loop(database: &str, gateways: usize) {
         marked += u32::from(may_be_twice);
     }
     assert!(arrived.is_empty(), "sent, and never taken: {arrived:?}");
-    println!("{kills} kills, {} pushes, {repeated} arrived twice of {marked} that say so", all.len());
+    format!("{kills} kills, {} pushes, {repeated} arrived twice of {marked} that say so", all.len())
 }
 
 #[test]
 fn kill_nine_of_the_gateway_loses_no_push_and_doubles_none_in_silence() {
     let folder = tempfile::tempdir().unwrap();
-    kill_in_a_loop(&format!("sqlite://{}", folder.path().join("push.db").display()), 1);
+    println!("{}", kill_in_a_loop(&format!("sqlite://{}", folder.path().join("push.db").display()), 1));
 }
 
 #[test]
 fn kill_nine_of_one_of_two_gateways_on_postgresql_loses_and_doubles_nothing_either() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for url in runtime.block_on(urls()).iter().filter(|url| url.starts_with("postgres")) {
-        kill_in_a_loop(url, 2);
+        println!("{}", kill_in_a_loop(url, 2));
     }
 }

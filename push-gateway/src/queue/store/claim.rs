@@ -13,6 +13,14 @@ use crate::queue::slots::Room;
 use crate::queue::{Claimed, Recipient};
 use crate::templates;
 
+/// What was claimed.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) targets: Vec<Claimed>,
+    /// There was no room for more, and there may be more.
+    pub(crate) more: bool,
+}
+
 /// Takes due targets of a lane until `lease_until`, as many as there is room for, class by class. What was claimed
 /// before and never recorded comes again, marked as perhaps taken.
 pub(crate) async fn claim(
@@ -22,9 +30,9 @@ pub(crate) async fn claim(
     mut room: Room,
     now_ms: i64,
     lease_until: i64,
-) -> Result<Vec<Claimed>, StorageError> {
+) -> Result<Claim, StorageError> {
     let mut transaction = database.begin().await?;
-    let mut claimed = 0;
+    let (mut claimed, mut more) = (0, false);
     for class in Priority::ALL {
         let limit = room.of(class);
         if limit == 0 {
@@ -49,11 +57,13 @@ pub(crate) async fn claim(
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .execute(&mut *transaction)
             .await?;
-        room.take(class, usize::try_from(taken.rows_affected()).unwrap_or(usize::MAX));
+        let count = usize::try_from(taken.rows_affected()).unwrap_or(usize::MAX);
+        room.take(class, count);
+        more |= count == limit;
         claimed += taken.rows_affected();
     }
     if claimed == 0 {
-        return Ok(Vec::new());
+        return Ok(Claim { targets: Vec::new(), more: false });
     }
     let rows = sqlx::query(
         "SELECT t.id, t.environment, t.tried_other, t.attempts, t.first_attempt_at, t.expires_at, t.priority, \
@@ -71,9 +81,9 @@ pub(crate) async fn claim(
     .fetch_all(&mut *transaction)
     .await?;
     let mut pushes = HashMap::new();
-    let claimed = rows.iter().map(|row| read_claimed(row, lease, &mut pushes)).collect::<Result<Vec<_>, _>>()?;
+    let targets = rows.iter().map(|row| read_claimed(row, lease, &mut pushes)).collect::<Result<Vec<_>, _>>()?;
     transaction.commit().await?;
-    Ok(claimed)
+    Ok(Claim { targets, more })
 }
 
 /// The targets of one notification share its push, those of a template the push of their language.
@@ -140,7 +150,8 @@ fn read_claimed(row: &AnyRow, lease: &str, pushes: &mut Pushes) -> Result<Claime
 /// ends.
 pub(crate) async fn next_due(database: &Database, lane: &str, room: Room) -> Result<Option<i64>, StorageError> {
     const OLDEST: &str = "SELECT MIN(due_at) FROM push_targets WHERE lane = $1 AND due_at IS NOT NULL AND priority";
-    let sql = sqlx::AssertSqlSafe(format!("SELECT ({OLDEST} = 0) AS high, ({OLDEST} = 1) AS normal, ({OLDEST} = 2) AS bulk"));
+    let sql =
+        sqlx::AssertSqlSafe(format!("SELECT ({OLDEST} = 0) AS high, ({OLDEST} = 1) AS normal, ({OLDEST} = 2) AS bulk"));
     let row = sqlx::query(sql).bind(lane).fetch_one(database.pool()).await?;
     let mut next: Option<i64> = None;
     for (class, column) in Priority::ALL.into_iter().zip(["high", "normal", "bulk"]) {

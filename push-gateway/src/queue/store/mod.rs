@@ -22,7 +22,7 @@ pub(crate) mod upkeep;
 mod zones;
 
 pub(crate) use cancel::cancel;
-pub(crate) use claim::{claim, next_due};
+pub(crate) use claim::{Claim, claim, next_due};
 pub(crate) use record::{SendResult, record};
 pub(crate) use submit::{NewExpansion, Stored, Submission, settle_portion, submit};
 pub(crate) use zones::time_zones;

@@ -1,5 +1,6 @@
 //! What a device is to get once: the same news within a window, and of the pushes that replace each other the newest.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use sqlx::{AnyConnection, Row};
@@ -24,10 +25,9 @@ pub(super) async fn leave_out_duplicates(
     let mut first: HashMap<String, i64> = HashMap::new();
     for (target, until) in targets.iter_mut() {
         let Some(key) = target.dedup_key.clone() else { continue };
-        if first.contains_key(&key) {
-            target.ended = Some(DUPLICATE);
-        } else {
-            first.insert(key, *until);
+        match first.entry(key) {
+            Entry::Occupied(_) => target.ended = Some(DUPLICATE),
+            Entry::Vacant(place) => drop(place.insert(*until)),
         }
     }
     // In one order, so that two transactions that meet wait for each other in one direction only.

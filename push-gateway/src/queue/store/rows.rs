@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 /// The sizes, the largest first. Both databases take as many parameters as the widest row times the largest.
-const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
+const SIZES: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
 
 /// Rows in portions of the sizes.
 pub(crate) fn portions<T>(mut rows: &[T]) -> Vec<&[T]> {
@@ -50,9 +50,9 @@ mod tests {
 
     #[test]
     fn rows_are_cut_into_known_sizes_and_none_is_lost() {
-        let rows: Vec<u32> = (0..343).collect();
+        let rows: Vec<u32> = (0..599).collect();
         let portions = portions(&rows);
-        assert_eq!(portions.iter().map(|portion| portion.len()).collect::<Vec<_>>(), [256, 64, 16, 4, 1, 1, 1]);
+        assert_eq!(portions.iter().map(|portion| portion.len()).collect::<Vec<_>>(), [256, 256, 64, 16, 4, 2, 1]);
         assert_eq!(portions.concat(), rows);
         assert_eq!(values(2, 2, 3), "($3, $4), ($5, $6)");
         assert_eq!(parameters(3, 1), "$1, $2, $3");

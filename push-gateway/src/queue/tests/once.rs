@@ -155,7 +155,12 @@ async fn an_idempotency_key_is_remembered_for_a_day() {
         assert_eq!(submit(&database, vec![keyed(&clock, "key", "h2")], &clock).await, [Stored::KeyReused]);
         clock.advance(1);
         // In one transaction too, and only the first is stored.
-        let batch = vec![keyed(&clock, "key", "h2"), keyed(&clock, "key", "h2"), keyed(&clock, "key", "h3"), push(&clock, "bb")];
+        let batch = vec![
+            keyed(&clock, "key", "h2"),
+            keyed(&clock, "key", "h2"),
+            keyed(&clock, "key", "h3"),
+            push(&clock, "bb"),
+        ];
         let stored = submit(&database, batch, &clock).await;
         let Stored::New(answer) = &stored[0] else { panic!("{stored:?}") };
         assert_eq!(stored[1..3], [Stored::Repeated(answer.clone()), Stored::KeyReused]);
@@ -179,7 +184,8 @@ async fn what_is_cancelled_is_not_sent_and_what_is_being_sent_is_not_tried_again
         assert_eq!(state(&database, &waits).await, over("cancelled"));
         assert_eq!(state(&database, &sending).await.0, TargetState::Sending);
         clock.advance(1_000);
-        let again = store::claim(&database, LANE, "b", Room::wide(9), clock.now_ms(), START + 9_000).await.unwrap();
+        let again =
+            store::claim(&database, LANE, "b", Room::wide(9), clock.now_ms(), START + 9_000).await.unwrap().targets;
         assert_eq!((again.len(), again[0].cancelled), (1, true));
         let (settled, answer) = crate::queue::settle::before_sending(&again[0], clock.now_ms()).unwrap();
         assert_eq!((settled.state, answer.reason.as_deref()), (TargetState::Unknown, Some("cancelled")));

@@ -30,8 +30,9 @@ async fn campaign(database: &Database, clock: &Clock, priority: Priority, count:
         expires_at: now + DAY,
         priority, localized: None,
     };
-    let targets: Vec<NewTarget> =
-        (0..count).map(|number| NewTarget::of_token(ids.next(), &token_target(&format!("{priority:?}{number}")))).collect();
+    let targets: Vec<NewTarget> = (0..count)
+        .map(|number| NewTarget::of_token(ids.next(), &token_target(&format!("{priority:?}{number}"))))
+        .collect();
     let mut transaction = database.begin().await.unwrap();
     store::insert(&mut transaction, &notification, &targets).await.unwrap();
     transaction.commit().await.unwrap();
@@ -83,9 +84,11 @@ async fn an_alert_is_sent_at_once_behind_fifty_thousand_bulk_targets_with_a_prov
         // Normal finds a slot too, whatever bulk does.
         let normal = campaign(&database, &clock, Priority::Normal, 1).await;
         running.lane.wake.notify_one();
-        eventually(async || provider.fake.sent().last().is_some_and(|sent| sent.token.starts_with("Normal")).then_some(()))
-            .await
-            .unwrap();
+        eventually(async || {
+            provider.fake.sent().last().is_some_and(|sent| sent.token.starts_with("Normal")).then_some(())
+        })
+        .await
+        .unwrap();
         // And it goes on.
         provider.allowed.add_permits(300);
         reaches(&database, &normal, TargetState::Accepted).await;
@@ -105,8 +108,9 @@ async fn a_claim_takes_the_higher_class_first_and_the_older_of_one_class() {
         let claim = async |limit| {
             let room = Slots::new(100, 0).room().at_most(limit);
             let now = clock.now_ms() + 1;
-            let claimed = store::claim(&database, "apns:default", &format!("{limit}"), room, now, now + 60_000).await.unwrap();
-            claimed.into_iter().map(|claimed| claimed.priority).collect::<Vec<_>>()
+            let claimed =
+                store::claim(&database, "apns:default", &format!("{limit}"), room, now, now + 60_000).await.unwrap();
+            claimed.targets.into_iter().map(|claimed| claimed.priority).collect::<Vec<_>>()
         };
         use Priority::{Bulk, High, Normal};
         assert_eq!(claim(4).await, [High, High, High, Normal]);

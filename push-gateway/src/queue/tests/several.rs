@@ -29,7 +29,8 @@ async fn two_gateways_on_one_database_send_everything_once() {
         let (one, other) = (Database::connect(&url, 4).await.unwrap(), Database::connect(&url, 4).await.unwrap());
         let provider = FakeProvider::default();
         // Long enough that no lease ends on a slow machine.
-        let settings = LaneSettings { concurrency: 50, lease: Duration::from_secs(120), ..settings(Duration::from_secs(60)) };
+        let settings =
+            LaneSettings { concurrency: 50, lease: Duration::from_secs(120), ..settings(Duration::from_secs(60)) };
         let lanes = [&one, &other].map(|database| start_with(database, Arc::new(provider.clone()), settings));
         let intakes = [&one, &other].map(|database| Intake::start(database, &clock));
         let mut storing = tokio::task::JoinSet::new();

@@ -20,7 +20,7 @@ const POLICY: RetryPolicy = RetryPolicy {
 
 async fn claim(database: &Database, lease: &str, limit: usize, clock: &Clock) -> Vec<Claimed> {
     let now = clock.now_ms();
-    store::claim(database, LANE, lease, Room::wide(limit), now, now + LEASE).await.unwrap()
+    store::claim(database, LANE, lease, Room::wide(limit), now, now + LEASE).await.unwrap().targets
 }
 
 async fn record(database: &Database, target: &Claimed, answer: Answer, clock: &Clock) {
