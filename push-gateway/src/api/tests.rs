@@ -192,7 +192,7 @@ async fn what_cannot_be_registered_is_refused_with_its_code() {
 #[tokio::test]
 async fn without_apps_a_registration_is_refused_clearly() {
     for database in databases().await {
-        let door = gateway(Some(database), Apps::default());
+        let door = gateway(Some(database), Apps::of_lanes(Vec::new()));
         let answer = door.refused("PUT", "/v1/devices/phone", &token("anna"), Some(phone("ABCD"))).await;
         assert_eq!(answer, (503, "no_app_configured".to_owned()));
     }
