@@ -148,7 +148,9 @@ fn a_service_account_is_checked() {
     let folder = Folder::new();
     let with = |content: &str| {
         let fcm = FcmConfig { service_account_file: Some(folder.file("sa.json", content)), ..FcmConfig::default() };
-        load(vec![AppConfig { name: "a".to_owned(), apns: None, fcm: Some(fcm), webpush: None }]).map(|_| ()).unwrap_err()
+        load(vec![AppConfig { name: "a".to_owned(), apns: None, fcm: Some(fcm), webpush: None }])
+            .map(|_| ())
+            .unwrap_err()
     };
     assert!(with("{}").contains("client_email"));
     let no_key = r#"{"client_email":"a@b","private_key":"x","token_uri":"https://t","project_id":"p"}"#;

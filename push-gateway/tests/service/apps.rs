@@ -100,7 +100,8 @@ async fn broadcast_channels_are_made_used_and_ended() {
     assert_eq!(pushes[0].payload["aps"]["content-state"], json!({"score": "1:0"}));
     assert!(pushes[0].payload["aps"]["timestamp"].as_i64().unwrap() > 1_700_000_000);
 
-    let (status, refused) = service.call("POST", "/v1/notifications", &json!({"to": to, "push": {"kind": "wake"}})).await;
+    let (status, refused) =
+        service.call("POST", "/v1/notifications", &json!({"to": to, "push": {"kind": "wake"}})).await;
     assert_eq!((status, &refused["error"]["code"]), (400, &json!("push_invalid")), "{refused}");
     assert_eq!(service.call("DELETE", &one, &Value::Null).await.0, 204);
     let (status, gone) = service.call("GET", &one, &Value::Null).await;

@@ -29,8 +29,8 @@ mod to;
 mod ttl;
 
 pub use app::{
-    AppCheck, AppChecks, AppList, AppState, Channel, Channels, CreateChannel, Credential, CredentialState, TopicFailure,
-    TopicMembers, TopicResults, Verdict, Verdicts,
+    AppCheck, AppChecks, AppList, AppState, Channel, Channels, CreateChannel, Credential, CredentialState,
+    TopicFailure, TopicMembers, TopicResults, Verdict, Verdicts,
 };
 pub use apple::{ApnsPush, ApnsPushType, LiveActivity, LiveActivityAlert, LiveActivityEvent};
 pub use device::{Device, Devices, RegisterDevice};

@@ -3,9 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::subscription;
-use super::{
-    ChannelTarget, ConditionTarget, Environment, InstallationTarget, Provider, TopicTarget, default_app,
-};
+use super::{ChannelTarget, ConditionTarget, Environment, InstallationTarget, Provider, TopicTarget, default_app};
 use crate::identity::UserId;
 
 /// The addressee of a notification: exactly one of `{"user":…}`, `{"device":…}`, `{"user":…,"device":…}`,
@@ -97,10 +95,8 @@ impl TryFrom<ToFields> for To {
         .flatten();
         match (found.next(), found.next()) {
             (Some(to), None) => Ok(to),
-            _ => Err(
-                "`to` has exactly one of these forms: {\"user\":…}, {\"device\":…}, {\"user\":…,\"device\":…}, \
-                 {\"token\":{…}}, {\"topic\":{…}}, {\"condition\":{…}}, {\"fid\":{…}}, {\"channel\":{…}}",
-            ),
+            _ => Err("`to` has exactly one of these forms: {\"user\":…}, {\"device\":…}, {\"user\":…,\"device\":…}, \
+                 {\"token\":{…}}, {\"topic\":{…}}, {\"condition\":{…}}, {\"fid\":{…}}, {\"channel\":{…}}"),
         }
     }
 }

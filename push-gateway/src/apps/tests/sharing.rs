@@ -75,12 +75,10 @@ async fn the_first_credential_that_is_not_refused_sends_and_a_refused_one_is_ask
     assert_eq!(refusals(), Some(1), "a refused one rests");
     let state = set.state();
     assert_eq!(state.state, CredentialState::Accepted);
-    let shown: Vec<_> = state.credentials.iter().map(|credential| (credential.name.as_str(), credential.state)).collect();
+    let shown: Vec<_> =
+        state.credentials.iter().map(|credential| (credential.name.as_str(), credential.state)).collect();
     let good_name = format!("key {key_id}");
-    assert_eq!(
-        shown,
-        [("key UNKNOWNKEY", CredentialState::Refused), (good_name.as_str(), CredentialState::Accepted)]
-    );
+    assert_eq!(shown, [("key UNKNOWNKEY", CredentialState::Refused), (good_name.as_str(), CredentialState::Accepted)]);
     clock.advance(60_000);
     for _ in 0..3 {
         assert_eq!(set.send(&message("ab")).await.outcome, Outcome::Accepted);

@@ -150,3 +150,35 @@ async fn a_push_service_that_stalls_holds_up_no_more_than_its_share() {
     reasons.sort();
     assert_eq!(reasons, ["origin_busy", "origin_busy", "origin_busy", "origin_busy", "timeout", "timeout"]);
 }
+
+/// The browser of RFC 8291's example.
+const BROWSER_PRIVATE: &str = "q1dXpw3UpT5VOmu_cf_v6ih07Aems3njxI-JWgLcM94";
+const BROWSER_PUBLIC: &str = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4";
+const BROWSER_AUTH: &str = "BTBZMqHH6r4Tts7J_aSIgg";
+
+#[test]
+fn another_implementation_reads_what_we_encrypt() {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+
+    let Some(python) = std::env::var_os("TIDINGS_TEST_PYTHON") else {
+        let strict = std::env::var("TIDINGS_TEST_STRICT").is_ok_and(|strict| strict == "1");
+        assert!(
+            !strict,
+            "TIDINGS_TEST_PYTHON is not set: the Python with the clients, see tests/clients/requirements.txt"
+        );
+        eprintln!("NOT RUN: this needs TIDINGS_TEST_PYTHON; `cargo xtask test` sets it");
+        return;
+    };
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/clients/webpush_decrypt.py");
+    let (public, auth) = (BASE64.decode(BROWSER_PUBLIC).unwrap(), BASE64.decode(BROWSER_AUTH).unwrap());
+    for payload in [r#"{"title":"Grüße","data":{"n":1}}"#.to_owned(), "x".repeat(MAX_PLAINTEXT)] {
+        let public: [u8; 65] = public.clone().try_into().unwrap();
+        let auth: [u8; 16] = auth.clone().try_into().unwrap();
+        let body = encryption::encrypt(payload.as_bytes(), &public, &auth).unwrap();
+        let arguments = [BROWSER_PRIVATE, BROWSER_AUTH, &BASE64.encode(body)];
+        let output = std::process::Command::new(&python).arg(&script).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), payload);
+    }
+}
