@@ -199,7 +199,12 @@ const OWN: &[Setting] = &[
         "",
         "Networks (10.0.0.0/8) and host names with everything below them (push.example.org) that Web Push may be posted to although they are not of the public internet, on any port: a UnifiedPush server of one's own, tests.",
     ),
-    Setting::new("push.webpush.ports", Kind::Texts, "443", "Ports of push services that are not on push.webpush.allow."),
+    Setting::new(
+        "push.webpush.ports",
+        Kind::Texts,
+        "443",
+        "Ports of push services that are not on push.webpush.allow.",
+    ),
     Setting::new(
         "push.webpush.plain_http",
         Kind::Flag,

@@ -57,7 +57,11 @@ pub const ERROR_CODES: &[(&str, u16, &str)] = &[
     ("data_name_reserved", 400, "A name in `data` belongs to a provider."),
     ("collapse_id_invalid", 400, "A collapse id has 1 to 64 bytes."),
     ("push_kind_unsupported", 400, "This provider does not know this kind of push."),
-    ("push_invalid", 400, "A field of the push or of its addressee breaks a rule of the provider; the message says which."),
+    (
+        "push_invalid",
+        400,
+        "A field of the push or of its addressee breaks a rule of the provider; the message says which.",
+    ),
     ("endpoint_refused", 400, "The subscription's push service is at an address that pushes are not sent to."),
     ("channel_unknown", 404, "Apple knows no such broadcast channel in this environment."),
     ("too_many_channels", 409, "The app has as many broadcast channels as Apple allows (10,000)."),

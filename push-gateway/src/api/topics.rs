@@ -15,9 +15,9 @@ use tidings_shared::push_api::{Environment, Provider, TopicFailure, TopicMembers
 use super::{Gateway, refusal};
 use crate::apps::Client;
 use crate::devices;
+use crate::provider::Recipient;
 use crate::provider::fcm::Fcm;
 use crate::provider::fcm::topics::{Change, TopicError};
-use crate::provider::Recipient;
 
 /// The most tokens and users in one request.
 const MAX_MEMBERS: usize = 1000;
@@ -68,7 +68,8 @@ async fn change(
     let fcm = fcm(gateway, app)?;
     let (members, tokens) = members(gateway, app, wanted).await?;
     let results = fcm.change_topic(change, topic, &tokens).await.map_err(refused)?;
-    let failed: Vec<_> = members.into_iter().zip(results).filter_map(|(member, result)| failure(member, result?)).collect();
+    let failed: Vec<_> =
+        members.into_iter().zip(results).filter_map(|(member, result)| failure(member, result?)).collect();
     Ok(Json(TopicResults { done: tokens.len() - failed.len(), failed }))
 }
 
@@ -77,11 +78,7 @@ fn failure(member: Member, reason: String) -> Option<TopicFailure> {
     Some(TopicFailure { position: member.position, user, device, reason })
 }
 
-async fn members(
-    gateway: &Gateway,
-    app: &str,
-    wanted: TopicMembers,
-) -> Result<(Vec<Member>, Vec<String>), ApiError> {
+async fn members(gateway: &Gateway, app: &str, wanted: TopicMembers) -> Result<(Vec<Member>, Vec<String>), ApiError> {
     let mut members = Vec::new();
     let mut tokens = wanted.tokens;
     members.extend((0..tokens.len()).map(|position| Member { position: Some(position), device: None }));

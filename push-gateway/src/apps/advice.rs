@@ -19,7 +19,9 @@ pub(super) fn advice(provider: Provider, reason: Option<&str>) -> &'static str {
             "the certificate is refused: make a new one in Apple's portal and put it in its place"
         }
         (Provider::Apns, "signing_failed") => "the .p8 key cannot sign: put a new one in its place",
-        (Provider::Apns, _) => "compare the credentials with Apple's portal; a changed file is taken over without a restart",
+        (Provider::Apns, _) => {
+            "compare the credentials with Apple's portal; a changed file is taken over without a restart"
+        }
         (Provider::Fcm, "SENDER_ID_MISMATCH") => {
             "the registration token belongs to another Firebase project: is this the project of the app?"
         }

@@ -171,7 +171,8 @@ impl<'a> Loader<'a> {
             (None, None) => {}
             (Some(file), None) => {
                 let Some(key_id) = &apns.key_id else {
-                    return self.fault(format!("{} is missing: Apple's portal shows it beside the key", place("key_id")));
+                    return self
+                        .fault(format!("{} is missing: Apple's portal shows it beside the key", place("key_id")));
                 };
                 loaded.push(self.apns_key(&app, file, key_id, "key_file")?);
             }
@@ -209,7 +210,8 @@ impl<'a> Loader<'a> {
 
     fn apns_key(&mut self, app: &AppleApp<'_>, file: &Path, key_id: &str, setting: &str) -> Option<Loaded> {
         let Some(team_id) = &app.apns.team_id else {
-            return self.fault(format!("{} is missing: Apple's portal shows it beside the key", (app.place)("team_id")));
+            return self
+                .fault(format!("{} is missing: Apple's portal shows it beside the key", (app.place)("team_id")));
         };
         let pem = self.read(file, &(app.place)(setting))?;
         let digest = digest(&[app.topic.as_bytes(), key_id.as_bytes(), team_id.as_bytes(), &pem]);
@@ -231,7 +233,8 @@ impl<'a> Loader<'a> {
                 }
             },
         };
-        let client = self.apple(app, Authentication::Token(signer), None, &format!("key {team_id}/{key_id}"), setting)?;
+        let client =
+            self.apple(app, Authentication::Token(signer), None, &format!("key {team_id}/{key_id}"), setting)?;
         Some(Loaded { name: format!("key {key_id}"), digest, client, expires_at_ms: None })
     }
 
@@ -270,12 +273,14 @@ impl<'a> Loader<'a> {
         let production = apns.url.clone().unwrap_or_else(|| APPLE.to_owned());
         let sandbox = or(&apns.sandbox_url, APPLE_SANDBOX);
         // A simulator manages its channels where it takes its pushes.
-        let channels = apns.channels_url.clone().or_else(|| apns.url.clone()).unwrap_or_else(|| APPLE_CHANNELS.to_owned());
+        let channels =
+            apns.channels_url.clone().or_else(|| apns.url.clone()).unwrap_or_else(|| APPLE_CHANNELS.to_owned());
         let sandbox_channels = apns
             .sandbox_channels_url
             .clone()
             .or_else(|| if own { apns.sandbox_url.clone() } else { Some(APPLE_CHANNELS_SANDBOX.to_owned()) });
-        let mut transport = |url: &str, name: &str| self.transport(url, identity, files, &(app.place)(name), &(app.place)(setting));
+        let mut transport =
+            |url: &str, name: &str| self.transport(url, identity, files, &(app.place)(name), &(app.place)(setting));
         let production = transport(&production, "url")?;
         let sandbox = match sandbox {
             Some(url) => Some(transport(&url, "sandbox_url")?),
@@ -351,8 +356,9 @@ impl<'a> Loader<'a> {
         setting: &str,
     ) -> Option<Loaded> {
         let json = self.read(file, &place(setting))?;
-        let unusable =
-            |error: fcm::ServiceAccountError| format!("{}: {}: {error}; download it again", place(setting), file.display());
+        let unusable = |error: fcm::ServiceAccountError| {
+            format!("{}: {}: {error}; download it again", place(setting), file.display())
+        };
         let account = match ServiceAccount::parse(&json) {
             Ok(account) => account,
             Err(error) => return self.fault(unusable(error)),
@@ -373,9 +379,10 @@ impl<'a> Loader<'a> {
                 Err(error) => return self.fault(unusable(error)),
             },
         };
-        let pacer = self.shared.pacers.entry(project.clone()).or_insert_with(|| {
-            Arc::new(Pacer::new(self.config.fcm_per_minute, self.config.fcm_quarter_hour_pause))
-        });
+        let pacer =
+            self.shared.pacers.entry(project.clone()).or_insert_with(|| {
+                Arc::new(Pacer::new(self.config.fcm_per_minute, self.config.fcm_quarter_hour_pause))
+            });
         let url = fcm.url.as_deref().unwrap_or(fcm::DEFAULT_URL);
         let mut client = Fcm::new(url, &project, http, access, self.config.wake_style.clone(), self.clock.clone())
             .with_pacer(Arc::clone(pacer));
@@ -404,7 +411,9 @@ impl<'a> Loader<'a> {
         let key = self.read(file, &place("private_key_file"))?;
         let vapid = match Vapid::new(&key, contact) {
             Ok(vapid) => vapid,
-            Err(error @ webpush::VapidError::Contact(_)) => return self.fault(format!("{}: {error}", place("contact"))),
+            Err(error @ webpush::VapidError::Contact(_)) => {
+                return self.fault(format!("{}: {error}", place("contact")));
+            }
             Err(error) => {
                 return self.fault(format!("{}: {}: {error}", place("private_key_file"), file.display()));
             }

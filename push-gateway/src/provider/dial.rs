@@ -2,6 +2,7 @@
 //! as one fails, or after a moment of silence, and the first that answers is taken.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,15 +20,21 @@ const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(300);
 /// The name is unknown, or no address answers: the last one's error.
 pub(super) async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
     let addresses: VecDeque<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
-    race(addresses).await
+    race(addresses, TcpStream::connect).await
 }
 
-async fn race(mut waiting: VecDeque<SocketAddr>) -> io::Result<TcpStream> {
+async fn race<T, F: Future<Output = io::Result<T>>>(
+    mut waiting: VecDeque<SocketAddr>,
+    connect: impl Fn(SocketAddr) -> F,
+) -> io::Result<T> {
     let mut attempts = FuturesUnordered::new();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     loop {
         match waiting.pop_front() {
-            Some(address) => attempts.push(async move { (address, TcpStream::connect(address).await) }),
+            Some(address) => {
+                let connecting = connect(address);
+                attempts.push(async move { (address, connecting.await) });
+            }
             None if attempts.is_empty() => return Err(last),
             None => {}
         }
@@ -45,21 +52,26 @@ async fn race(mut waiting: VecDeque<SocketAddr>) -> io::Result<TcpStream> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn the_next_address_is_tried_when_one_fails_or_is_silent() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let good = listener.local_addr().unwrap();
-        let closed = {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            listener.local_addr().unwrap()
-        };
-        // 240.0.0.1 answers nobody: where it is not refused at once, it is silent.
-        let silent: SocketAddr = "240.0.0.1:9".parse().unwrap();
-        for bad in [closed, silent] {
-            let connected = tokio::time::timeout(Duration::from_secs(20), race([bad, good].into())).await.unwrap();
-            assert_eq!(connected.unwrap().peer_addr().unwrap(), good);
+    fn addresses(ports: &[u16]) -> VecDeque<SocketAddr> {
+        ports.iter().map(|port| SocketAddr::from(([192, 0, 2, 1], *port))).collect()
+    }
+
+    /// Port 1 refuses, port 2 is silent, any other answers.
+    async fn connect(address: SocketAddr) -> io::Result<u16> {
+        match address.port() {
+            1 => Err(io::ErrorKind::ConnectionRefused.into()),
+            2 => std::future::pending().await,
+            port => Ok(port),
         }
-        let refused = race([closed].into()).await.unwrap_err();
-        assert!(refused.to_string().contains(&closed.to_string()), "{refused}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_address_is_tried_when_one_fails_or_is_silent() {
+        assert_eq!(race(addresses(&[7, 8]), connect).await.unwrap(), 7);
+        assert_eq!(race(addresses(&[1, 8]), connect).await.unwrap(), 8);
+        assert_eq!(race(addresses(&[2, 1, 2, 9]), connect).await.unwrap(), 9);
+        let refused = race(addresses(&[1]), connect).await.unwrap_err();
+        assert!(refused.to_string().contains("192.0.2.1:1"), "{refused}");
+        assert_eq!(race(VecDeque::new(), connect).await.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

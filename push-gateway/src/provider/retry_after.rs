@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
 use http::HeaderMap;
+use http::header::RETRY_AFTER;
 use tidings_shared::clock::Clock;
 
 /// The form of dates that RFC 9110 wants senders to write.

@@ -48,8 +48,8 @@ mod ttl;
 mod webhook;
 
 pub use app::{
-    AppCheck, AppChecks, AppList, AppState, Channel, Channels, CreateChannel, Credential, CredentialState, TopicFailure,
-    TopicMembers, TopicResults, Verdict, Verdicts,
+    AppCheck, AppChecks, AppList, AppState, Channel, Channels, CreateChannel, Credential, CredentialState,
+    TopicFailure, TopicMembers, TopicResults, Verdict, Verdicts,
 };
 pub use apple::{ApnsPush, ApnsPushType, LiveActivity, LiveActivityAlert, LiveActivityEvent};
 pub use batch::{BatchAnswer, BatchItem, BatchResult, MAX_BATCH, SendBatch};

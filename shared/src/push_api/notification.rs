@@ -92,7 +92,7 @@ pub enum Push {
     /// Anything that Apple knows, in Apple's own words: every push type (APNs only).
     Apns(ApnsPush),
     /// Starts, updates or ends a Live Activity (APNs only).
-    LiveActivity(LiveActivity),
+    LiveActivity(Box<LiveActivity>),
     /// Anything that FCM knows, in Google's own words (FCM only).
     Fcm(FcmPush),
 }
@@ -149,7 +149,10 @@ mod tests {
             (json!({"to":{},"push":{"kind":"wake"}}), "exactly one"),
             (json!({"to":{"user":"1","segment":"x"},"push":{"kind":"wake"}}), "exactly one"),
             (json!({"to":{"topic":{"name":"a"},"fid":{"id":"b"}},"push":{"kind":"wake"}}), "exactly one"),
-            (json!({"to":{"user":"1"},"push":{"kind":"live_activity","event":"update","content_stat":{}}}), "content_stat"),
+            (
+                json!({"to":{"user":"1"},"push":{"kind":"live_activity","event":"update","content_stat":{}}}),
+                "content_stat",
+            ),
             (json!({"to":{"user":"1"},"push":{"kind":"apns","push_type":"loud","payload":{}}}), "loud"),
             (json!({"to":{"user":"1","token":{"provider":"fcm","token":"t"}},"push":{"kind":"wake"}}), "exactly one"),
         ] {
@@ -160,7 +163,8 @@ mod tests {
 
     #[test]
     fn a_browsers_subscription_is_a_token() {
-        let subscription = json!({"endpoint":"https://push.example/x","expirationTime":null,"keys":{"p256dh":"B","auth":"A"}});
+        let subscription =
+            json!({"endpoint":"https://push.example/x","expirationTime":null,"keys":{"p256dh":"B","auth":"A"}});
         let body = json!({"to":{"token":{"provider":"webpush","token":subscription}},"push":{"kind":"wake"}});
         let To::Token(target) = parse(body).unwrap().to else { panic!("another form") };
         assert_eq!(serde_json::from_str::<serde_json::Value>(&target.token).unwrap(), subscription);

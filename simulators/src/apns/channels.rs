@@ -195,7 +195,12 @@ mod tests {
             (&Method::POST, None, "", "PayloadEmpty"),
             (&Method::POST, None, "{}", "MissingPushType"),
             (&Method::POST, None, r#"{"push-type":"alert"}"#, "InvalidPushType"),
-            (&Method::POST, None, r#"{"push-type":"LiveActivity","message-storage-policy":2}"#, "BadMessageStoragePolicy"),
+            (
+                &Method::POST,
+                None,
+                r#"{"push-type":"LiveActivity","message-storage-policy":2}"#,
+                "BadMessageStoragePolicy",
+            ),
             (&Method::GET, None, "", "MissingChannelId"),
             (&Method::GET, Some("no base64!"), "", "BadChannelId"),
             (&Method::DELETE, Some("c29tZQ=="), "", "ChannelNotRegistered"),

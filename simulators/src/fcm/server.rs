@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{Form, Path, State};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{delete, post};
 use axum::{Json, Router};
 use http::{HeaderMap, StatusCode, header};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -72,6 +72,11 @@ impl FcmSimulator {
             .route("/token", post(token))
             .route("/v1/projects/{project}/{call}", post(send))
             .route("/iid/{call}", post(topics::batch))
+            .route("/v1/projects/{project}/registrations/{token}/topicSubscriptions", post(topics::subscribe))
+            .route(
+                "/v1/projects/{project}/registrations/{token}/topicSubscriptions/{topic}",
+                delete(topics::unsubscribe),
+            )
             .with_state(self.clone())
     }
 }

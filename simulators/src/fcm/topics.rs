@@ -1,10 +1,10 @@
-//! Topic subscriptions: the Instance ID service's `iid/v1:batchAdd` and `iid/v1:batchRemove`.
+//! Topic subscriptions: the Instance ID service's `iid/v1:batchAdd` and `iid/v1:batchRemove`, and one by one in FCM v1.
 
 use std::collections::BTreeSet;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
@@ -59,9 +59,8 @@ pub(super) async fn batch(
         return refuse(StatusCode::BAD_REQUEST, "InvalidRequest");
     };
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~%".contains(&byte);
-    let topic = batch.to.strip_prefix("/topics/").filter(|name| {
-        (1..=900).contains(&name.len()) && name.bytes().all(legal)
-    });
+    let topic =
+        batch.to.strip_prefix("/topics/").filter(|name| (1..=900).contains(&name.len()) && name.bytes().all(legal));
     let Some(topic) = topic else { return refuse(StatusCode::BAD_REQUEST, "InvalidTopicName") };
     if !(1..=MAX_TOKENS).contains(&batch.registration_tokens.len()) {
         return refuse(StatusCode::BAD_REQUEST, "TooManyRegistrationTokens");
@@ -94,6 +93,54 @@ pub(super) async fn batch(
     Json(json!({ "results": results })).into_response()
 }
 
+#[derive(Deserialize)]
+pub(super) struct TopicName {
+    topic_name: String,
+}
+
+/// `POST /v1/projects/PROJECT/registrations/TOKEN/topicSubscriptions?topic_name=TOPIC`: the way of newer Admin SDKs.
+pub(super) async fn subscribe(
+    State(simulator): State<FcmSimulator>,
+    Path((project, token)): Path<(String, String)>,
+    Query(TopicName { topic_name }): Query<TopicName>,
+    headers: HeaderMap,
+) -> Response {
+    one(&simulator, &project, &topic_name, token, &headers, true)
+}
+
+/// `DELETE /v1/projects/PROJECT/registrations/TOKEN/topicSubscriptions/TOPIC`.
+pub(super) async fn unsubscribe(
+    State(simulator): State<FcmSimulator>,
+    Path((project, token, topic)): Path<(String, String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    one(&simulator, &project, &topic, token, &headers, false)
+}
+
+fn one(
+    simulator: &FcmSimulator,
+    project: &str,
+    topic: &str,
+    token: String,
+    headers: &HeaderMap,
+    add: bool,
+) -> Response {
+    let refuse = |error: FcmError| (error.status, Json(error.body)).into_response();
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bearer = authorization.and_then(|value| value.strip_prefix("Bearer "));
+    let Some(access) = bearer.and_then(|token| simulator.access(token.trim())) else {
+        return refuse(FcmError::unauthenticated());
+    };
+    if access.project != project {
+        return refuse(FcmError::permission_denied(project));
+    }
+    match change(simulator, project, topic, token, add) {
+        Ok(()) => Json(json!({})).into_response(),
+        Err("NOT_FOUND") => refuse(FcmError::fcm("UNREGISTERED", "Requested entity was not found.")),
+        Err(reason) => refuse(FcmError::fcm("INVALID_ARGUMENT", reason)),
+    }
+}
+
 fn change(simulator: &FcmSimulator, project: &str, topic: &str, token: String, add: bool) -> Result<(), &'static str> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_:-.".contains(&byte);
     if token.is_empty() || !token.bytes().all(legal) {
@@ -102,11 +149,16 @@ fn change(simulator: &FcmSimulator, project: &str, topic: &str, token: String, a
     match lock(&simulator.0.tokens).get(&token) {
         None if simulator.0.options.strict_tokens => return Err("NOT_FOUND"),
         Some(known) if known.gone => return Err("NOT_FOUND"),
-        Some(known) if known.project.as_deref().is_some_and(|owner| owner != project) => return Err("INVALID_ARGUMENT"),
+        Some(known) if known.project.as_deref().is_some_and(|owner| owner != project) => {
+            return Err("INVALID_ARGUMENT");
+        }
         _ => {}
     }
     let mut topics = lock(&simulator.0.topics);
-    if add && topics.iter().filter(|((owner, _), members)| owner == project && members.contains(&token)).count() >= MAX_TOPICS {
+    if add
+        && topics.iter().filter(|((owner, _), members)| owner == project && members.contains(&token)).count()
+            >= MAX_TOPICS
+    {
         return Err("TOO_MANY_TOPICS");
     }
     let members = topics.entry((project.to_owned(), topic.to_owned())).or_default();

@@ -135,7 +135,10 @@ impl WebPushSimulator {
             None => None,
             Some(text) => {
                 let key = BASE64.decode(text.trim_end_matches('=')).context("applicationServerKey is no Base64")?;
-                anyhow::ensure!(key.len() == 65 && key[0] == 4, "applicationServerKey is no uncompressed point of P-256");
+                anyhow::ensure!(
+                    key.len() == 65 && key[0] == 4,
+                    "applicationServerKey is no uncompressed point of P-256"
+                );
                 Some(key)
             }
         };

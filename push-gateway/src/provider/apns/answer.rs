@@ -29,7 +29,8 @@ struct ErrorBody {
 pub(super) fn read(response: &Response, clock: &Clock) -> Answer {
     let status = response.status;
     // A broadcast has a request id instead, and in the sandbox a name for Apple's delivery log.
-    let named = ["apns-id", "apns-unique-id", "apns-request-id"].into_iter().find_map(|name| response.headers.get(name));
+    let named =
+        ["apns-id", "apns-unique-id", "apns-request-id"].into_iter().find_map(|name| response.headers.get(name));
     let id = named.and_then(|id| id.to_str().ok()).map(str::to_owned);
     if status.is_success() {
         return Answer::accepted(status.as_u16(), id);

@@ -128,10 +128,34 @@ mod tests {
             (json!({"kind": "wake"}), &visible, "alert", "10", "org.example.app"),
             (json!({"kind": "alert", "title": "t"}), &WakeStyle::Silent, "alert", "10", "org.example.app"),
             (json!({"kind": "pass"}), &visible, "background", "5", "org.example.app"),
-            (json!({"kind": "apns", "push_type": "voip", "payload": {}}), &visible, "voip", "10", "org.example.app.voip"),
-            (json!({"kind": "apns", "push_type": "background", "payload": {}}), &visible, "background", "5", "org.example.app"),
-            (json!({"kind": "apns", "push_type": "widgets", "payload": {}, "priority": 1}), &visible, "widgets", "1", "org.example.app.push-type.widgets"),
-            (json!({"kind": "live_activity", "event": "end", "priority": 5}), &visible, "liveactivity", "5", "org.example.app.push-type.liveactivity"),
+            (
+                json!({"kind": "apns", "push_type": "voip", "payload": {}}),
+                &visible,
+                "voip",
+                "10",
+                "org.example.app.voip",
+            ),
+            (
+                json!({"kind": "apns", "push_type": "background", "payload": {}}),
+                &visible,
+                "background",
+                "5",
+                "org.example.app",
+            ),
+            (
+                json!({"kind": "apns", "push_type": "widgets", "payload": {}, "priority": 1}),
+                &visible,
+                "widgets",
+                "1",
+                "org.example.app.push-type.widgets",
+            ),
+            (
+                json!({"kind": "live_activity", "event": "end", "priority": 5}),
+                &visible,
+                "liveactivity",
+                "5",
+                "org.example.app.push-type.liveactivity",
+            ),
         ] {
             let request = sent(push.clone(), wake, "ab12", 1);
             let header = |name: &str| request.headers()[name].to_str().unwrap();

@@ -36,8 +36,16 @@ fn live_activity(activity: &LiveActivity) -> Result<(), Refusal> {
     priority(activity.priority)?;
     let start = activity.event == LiveActivityEvent::Start;
     let required = [
-        ("push.content_state", activity.content_state.is_none() && activity.event != LiveActivityEvent::End, "`start` and `update` need the content"),
-        ("push.attributes_type", start && activity.attributes_type.is_none(), "`start` needs the name of the app's ActivityAttributes type"),
+        (
+            "push.content_state",
+            activity.content_state.is_none() && activity.event != LiveActivityEvent::End,
+            "`start` and `update` need the content",
+        ),
+        (
+            "push.attributes_type",
+            start && activity.attributes_type.is_none(),
+            "`start` needs the name of the app's ActivityAttributes type",
+        ),
         ("push.attributes", start && activity.attributes.is_none(), "`start` needs the attributes"),
         ("push.alert", start && activity.alert.is_none(), "`start` needs the words that announce the activity"),
     ];
@@ -123,9 +131,7 @@ mod tests {
 
     #[test]
     fn each_rule_names_its_field() {
-        let apns = |push_type: &str, priority: Value| {
-            json!({"kind": "apns", "push_type": push_type, "payload": {}, "priority": priority})
-        };
+        let apns = |push_type: &str, priority: Value| json!({"kind": "apns", "push_type": push_type, "payload": {}, "priority": priority});
         let live = |event: &str, more: Value| {
             let mut push = json!({"kind": "live_activity", "event": event});
             push.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -165,7 +171,8 @@ mod tests {
     #[test]
     fn a_channel_carries_live_activities_that_have_begun() {
         let check = |id: &str, push: Value| {
-            recipient(Recipient::Channel(id), &serde_json::from_value(push).unwrap()).map_err(|refusal| refusal.to_string())
+            recipient(Recipient::Channel(id), &serde_json::from_value(push).unwrap())
+                .map_err(|refusal| refusal.to_string())
         };
         let update = json!({"kind": "live_activity", "event": "update", "content_state": {}});
         assert_eq!(check("c29tZQ==", update.clone()), Ok(()));

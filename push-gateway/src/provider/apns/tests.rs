@@ -17,6 +17,7 @@ use crate::testing::{START, Simulation};
 
 mod certificate;
 mod connections;
+mod kinds;
 
 /// A fresh key, as Apple's portal gives it.
 pub(super) static P8: LazyLock<String> = LazyLock::new(|| rcgen::KeyPair::generate().unwrap().serialize_pem());

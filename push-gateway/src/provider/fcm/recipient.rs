@@ -29,7 +29,11 @@ pub fn check_topic(name: &str) -> Result<(), Refusal> {
     if (1..=900).contains(&name.len()) && name.bytes().all(legal) {
         return Ok(());
     }
-    Err(Refusal::field("topic.name", format!("\"{name}\""), "a topic's name has 1 to 900 of the characters a-z A-Z 0-9 - _ . ~ %"))
+    Err(Refusal::field(
+        "topic.name",
+        format!("\"{name}\""),
+        "a topic's name has 1 to 900 of the characters a-z A-Z 0-9 - _ . ~ %",
+    ))
 }
 
 fn condition(expression: &str) -> Result<(), Refusal> {
@@ -49,7 +53,11 @@ fn installation(id: &str) -> Result<(), Refusal> {
     if (1..=64).contains(&id.len()) && id.bytes().all(legal) {
         return Ok(());
     }
-    Err(Refusal::field("fid.id", format!("\"{id}\""), "an installation id has 1 to 64 of the characters a-z A-Z 0-9 - _"))
+    Err(Refusal::field(
+        "fid.id",
+        format!("\"{id}\""),
+        "an installation id has 1 to 64 of the characters a-z A-Z 0-9 - _",
+    ))
 }
 
 /// The name and the value in the message.

@@ -92,9 +92,11 @@ impl Fcm {
         let body = Body { to: format!("/topics/{topic}"), registration_tokens: tokens };
         let mut renewed = false;
         loop {
-            let access = self.access.token().await.map_err(|failure| {
-                TopicError::Unanswered(failure.into_answer().reason.unwrap_or_default())
-            })?;
+            let access = self
+                .access
+                .token()
+                .await
+                .map_err(|failure| TopicError::Unanswered(failure.into_answer().reason.unwrap_or_default()))?;
             let request = self.http.post(&url).bearer_auth(&access).header("access_token_auth", "true").json(&body);
             let response = request.send().await.map_err(|error| {
                 tracing::debug!(error = %super::ErrorChain(&error), "no answer from the topic service");

@@ -101,7 +101,8 @@ mod tests {
     #[test]
     fn the_example_of_the_rfc_comes_out() {
         let decode = |text: &str| BASE64.decode(text).unwrap();
-        let private = PrivateKey::from_private_key(&ECDH_P256, &decode("yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw")).unwrap();
+        let private =
+            PrivateKey::from_private_key(&ECDH_P256, &decode("yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw")).unwrap();
         let p256dh: [u8; 65] =
             decode("BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4")
                 .try_into()

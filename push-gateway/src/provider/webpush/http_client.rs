@@ -50,7 +50,9 @@ impl Resolve for PolicyResolver {
         Box::pin(async move {
             let allowed = policy.allows_name(name.as_str());
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            choose(&policy, found, allowed).map_err(Into::into).map(|addresses| Box::new(addresses.into_iter()) as Addrs)
+            choose(&policy, found, allowed)
+                .map_err(Into::into)
+                .map(|addresses| Box::new(addresses.into_iter()) as Addrs)
         })
     }
 }

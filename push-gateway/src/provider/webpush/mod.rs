@@ -97,8 +97,8 @@ impl WebPush {
     /// # Errors
     /// [`Refusal`] says what is wrong and what is allowed.
     pub fn check_recipient(&self, recipient: &str) -> Result<(), Refusal> {
-        let subscription = Subscription::parse(recipient)
-            .map_err(|error| Refusal::field("token", "no subscription", error.rule()))?;
+        let subscription =
+            Subscription::parse(recipient).map_err(|error| Refusal::field("token", "no subscription", error.rule()))?;
         match self.policy.endpoint(&subscription.endpoint) {
             Ok(_) => Ok(()),
             Err(refusal) => Err(Refusal::Endpoint(refusal)),

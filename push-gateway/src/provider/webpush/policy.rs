@@ -38,7 +38,9 @@ pub enum EndpointRefusal {
     #[error("the push service's address is no URL")]
     Url,
     /// Neither `https`, nor `http` where that is allowed.
-    #[error("the push service's address begins with {0}://; https:// is allowed (http:// for push.webpush.allow, with push.webpush.plain_http)")]
+    #[error(
+        "the push service's address begins with {0}://; https:// is allowed (http:// for push.webpush.allow, with push.webpush.plain_http)"
+    )]
     Scheme(String),
     /// User name and password in the address.
     #[error("the push service's address has a user name or password; leave it out")]
@@ -120,7 +122,9 @@ impl Policy {
             return Err(EndpointRefusal::Port(port));
         }
         match &host {
-            Host::Domain(name) if !allowed && local_name(name) => return Err(EndpointRefusal::Name((*name).to_owned())),
+            Host::Domain(name) if !allowed && local_name(name) => {
+                return Err(EndpointRefusal::Name((*name).to_owned()));
+            }
             Host::Domain(_) => {}
             Host::Ipv4(address) => self.address((*address).into(), false)?,
             Host::Ipv6(address) => self.address((*address).into(), false)?,
@@ -132,7 +136,9 @@ impl Policy {
     /// Whether everything under this name is allowed, whatever its address.
     pub(super) fn allows_name(&self, name: &str) -> bool {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
-        self.suffixes.iter().any(|suffix| name == *suffix || name.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.')))
+        self.suffixes
+            .iter()
+            .any(|suffix| name == *suffix || name.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.')))
     }
 
     /// Judges the address that is about to be connected to. `name_allowed`: the name was on the list.
@@ -181,7 +187,8 @@ impl Network {
 fn suffix(entry: &str) -> Result<String, PolicyError> {
     let name = entry.trim_start_matches("*.").trim_matches('.').to_ascii_lowercase();
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    let named = !name.is_empty() && name.bytes().all(legal) && !name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let named =
+        !name.is_empty() && name.bytes().all(legal) && !name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     if named { Ok(name) } else { Err(PolicyError::Allow(entry.to_owned())) }
 }
 
@@ -269,7 +276,9 @@ mod tests {
     #[test]
     fn addresses_of_the_public_internet_are_allowed_and_no_others() {
         let policy = policy(&[], false);
-        for public in ["8.8.8.8", "100.63.255.255", "172.32.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"] {
+        for public in
+            ["8.8.8.8", "100.63.255.255", "172.32.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+        {
             assert_eq!(policy.address(public.parse().unwrap(), false), Ok(()), "{public}");
         }
         for (local, word) in [
@@ -309,7 +318,8 @@ mod tests {
     #[test]
     fn an_address_is_judged_before_its_name_is_looked_up() {
         let policy = policy(&[], false);
-        let judged = |text: &str| policy.endpoint(text).map(|endpoint| endpoint.origin).map_err(|refusal| refusal.to_string());
+        let judged =
+            |text: &str| policy.endpoint(text).map(|endpoint| endpoint.origin).map_err(|refusal| refusal.to_string());
         assert_eq!(judged("https://fcm.googleapis.com/fcm/send/x"), Ok("https://fcm.googleapis.com".to_owned()));
         assert_eq!(judged("https://8.8.8.8/x"), Ok("https://8.8.8.8".to_owned()));
         for (refused, word) in [

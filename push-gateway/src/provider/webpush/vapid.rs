@@ -137,14 +137,13 @@ mod tests {
         assert_eq!(key, vapid.public_key());
         let public = BASE64.decode(key).unwrap();
         let (signed, signature) = token.rsplit_once('.').unwrap();
-        let verifier = aws_lc_rs::signature::UnparsedPublicKey::new(
-            &aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED,
-            public,
-        );
+        let verifier =
+            aws_lc_rs::signature::UnparsedPublicKey::new(&aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED, public);
         verifier.verify(signed.as_bytes(), &BASE64.decode(signature).unwrap()).unwrap();
         let claims: serde_json::Value =
             serde_json::from_slice(&BASE64.decode(signed.split_once('.').unwrap().1).unwrap()).unwrap();
-        let expected = serde_json::json!({"aud": "https://push.example", "exp": NOW_S + LIFE_S, "sub": "mailto:ops@example.org"});
+        let expected =
+            serde_json::json!({"aud": "https://push.example", "exp": NOW_S + LIFE_S, "sub": "mailto:ops@example.org"});
         assert_eq!(claims, expected);
     }
 
