@@ -190,12 +190,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
 }
 
 /// What the routes of the registry need.
-fn rooms(
-    config: &Config,
-    clock: &Clock,
-    metrics: &Arc<Metrics>,
-    shutdown: &Shutdown,
-) -> anyhow::Result<Rooms> {
+fn rooms(config: &Config, clock: &Clock, metrics: &Arc<Metrics>, shutdown: &Shutdown) -> anyhow::Result<Rooms> {
     let policy = EgressPolicy { allow_private: config.webhooks.allow_private };
     let client = policy.client(config.ca_file.as_deref(), config.webhooks.timeout).context("push.ca_file")?;
     let courier = Courier {

@@ -6,7 +6,9 @@ use http::StatusCode;
 use jiff::tz::TimeZone;
 use sqlx::AnyConnection;
 use tidings_shared::http::ApiError;
-use tidings_shared::push_api::{LONGEST_WAIT_MS, LocalTime, NotBefore, SendNotification, To, TokenTarget, Ttl, time_zone};
+use tidings_shared::push_api::{
+    LONGEST_WAIT_MS, LocalTime, NotBefore, SendNotification, To, TokenTarget, Ttl, time_zone,
+};
 
 use super::content::Content;
 use super::{Gateway, direct, refusal};

@@ -79,7 +79,8 @@ fn name_in(push: &mut Push, id: &str) -> Result<(), ApiError> {
             Ok(())
         }
         _ => {
-            let message = "`receipts` is for pushes of the kind `alert`: the others have no `data` to name the notification in";
+            let message =
+                "`receipts` is for pushes of the kind `alert`: the others have no `data` to name the notification in";
             Err(ApiError::new(StatusCode::BAD_REQUEST, "receipts_unsupported", message))
         }
     }

@@ -24,7 +24,7 @@ const DEVICES: i64 = 500;
 const LEASE_MS: i64 = 10_000;
 /// What is due within this time counts as waiting.
 const SOON_MS: i64 = 60_000;
-/// The most targets of one notification that wait: a campaign of millions does not fill the queue at once.
+/// The most pushes of one app and class that wait: a campaign of millions does not fill the queue at once.
 const MAX_WAITING: i64 = 20_000;
 /// How long it waits while there are so many.
 const CROWDED: Duration = Duration::from_millis(500);
@@ -106,10 +106,6 @@ impl Expander {
             expansions::end(&mut connection, &taken.notification).await?;
             return Ok(Step::Over);
         };
-        let soon = now.saturating_add(SOON_MS);
-        if expansions::unfinished(&self.database, &taken.notification, soon, MAX_WAITING).await? >= MAX_WAITING {
-            return self.stay(taken, now).await;
-        }
         let devices = expansions::next_devices(&self.database, taken, DEVICES).await?;
         let complete = i64::try_from(devices.len()).is_ok_and(|found| found < DEVICES);
         let mut targets = self.targets(&notification, &taken.request, &devices);
@@ -125,6 +121,13 @@ impl Expander {
         let mut lanes: HashMap<String, i64> = HashMap::new();
         for target in &targets {
             *lanes.entry(target.lane()).or_default() += 1;
+        }
+        let rank = i64::try_from(priority.rank()).unwrap_or(i64::MAX);
+        for lane in lanes.keys() {
+            let soon = now.saturating_add(SOON_MS);
+            if expansions::waiting(&self.database, lane, rank, soon, MAX_WAITING).await? >= MAX_WAITING {
+                return self.stay(taken, now).await;
+            }
         }
         if self.gateway.load.admit(&lanes).is_err() {
             return self.stay(taken, now).await;

@@ -113,9 +113,11 @@ impl Modify for Common {
                         response.description = meaning(status).to_owned();
                     }
                 }
-                let refused = ResponseBuilder::new()
-                    .description("Refused: a stable code, and words for people")
-                    .content("application/json", ContentBuilder::new().schema(Some(Ref::from_schema_name("Error"))).build());
+                let refused =
+                    ResponseBuilder::new().description("Refused: a stable code, and words for people").content(
+                        "application/json",
+                        ContentBuilder::new().schema(Some(Ref::from_schema_name("Error"))).build(),
+                    );
                 operation.responses.responses.insert("default".to_owned(), refused.build().into());
             }
         }

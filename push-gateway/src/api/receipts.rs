@@ -42,8 +42,7 @@ pub(super) async fn take(
     let now_ms = gateway.clock.now_ms();
     let report = Report { about, user, event: receipt.event, at_ms: receipt.at_ms.unwrap_or(now_ms), now_ms };
     let events = &gateway.rooms.events;
-    let recorded =
-        store::record(gateway.database()?, report, events.wanted()).await.map_err(refusal::storage)?;
+    let recorded = store::record(gateway.database()?, report, events.wanted()).await.map_err(refusal::storage)?;
     if recorded.found == 0 {
         let message = "no such push was made for a device of this user, or it is too long ago";
         return Err(ApiError::new(StatusCode::NOT_FOUND, "notification_unknown", message));

@@ -56,10 +56,7 @@ pub(super) async fn show(
 /// Lists the segments.
 #[utoipa::path(get, path = "/v1/segments", tag = "segments", security(("service_key" = [])),
     responses((status = 200, body = Segments)))]
-pub(super) async fn list(
-    State(gateway): State<Arc<Gateway>>,
-    headers: HeaderMap,
-) -> Result<Json<Segments>, ApiError> {
+pub(super) async fn list(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Result<Json<Segments>, ApiError> {
     require_service_key(&headers, &gateway.service_keys)?;
     let segments = store::all(gateway.database()?).await.map_err(refusal::storage)?;
     Ok(Json(Segments { segments }))
@@ -79,8 +76,7 @@ pub(super) async fn count(
     let mut connection = database.pool().acquire().await.map_err(refusal::storage)?;
     let segment = find(&mut connection, &name).await?;
     drop(connection);
-    let devices =
-        store::count(database, &segment.filter, gateway.clock.now_ms()).await.map_err(refusal::storage)?;
+    let devices = store::count(database, &segment.filter, gateway.clock.now_ms()).await.map_err(refusal::storage)?;
     Ok(Json(SegmentCount { devices }))
 }
 

@@ -57,9 +57,12 @@ pub(super) async fn open(
     let which = which.map_err(|_| invalid("the address takes `notification` and `last_event_id`"))?.0;
     let named = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let asked = match named.or(which.last_event_id).filter(|id| !id.is_empty()) {
-        Some(id) => Some(id.parse::<i64>().ok().filter(|id| *id >= 0).ok_or_else(|| {
-            invalid("Last-Event-ID is the number of an event, as an earlier stream gave it")
-        })?),
+        Some(id) => Some(
+            id.parse::<i64>()
+                .ok()
+                .filter(|id| *id >= 0)
+                .ok_or_else(|| invalid("Last-Event-ID is the number of an event, as an earlier stream gave it"))?,
+        ),
         None => None,
     };
     let database = gateway.database()?.clone();

@@ -63,10 +63,7 @@ pub(super) async fn show(
 /// Lists the names of the templates.
 #[utoipa::path(get, path = "/v1/templates", tag = "templates", security(("service_key" = [])),
     responses((status = 200, body = Templates)))]
-pub(super) async fn list(
-    State(gateway): State<Arc<Gateway>>,
-    headers: HeaderMap,
-) -> Result<Json<Templates>, ApiError> {
+pub(super) async fn list(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Result<Json<Templates>, ApiError> {
     require_service_key(&headers, &gateway.service_keys)?;
     let templates = store::names(gateway.database()?).await.map_err(refusal::storage)?;
     Ok(Json(Templates { templates }))

@@ -17,11 +17,7 @@ use crate::queue::{Address, NewTarget};
 const AT_ONCE: usize = 16;
 
 /// Answers for targets that keep every rule that is known here.
-pub(super) async fn answer(
-    gateway: &Gateway,
-    request: &SendNotification,
-    now_ms: i64,
-) -> Result<Response, ApiError> {
+pub(super) async fn answer(gateway: &Gateway, request: &SendNotification, now_ms: i64) -> Result<Response, ApiError> {
     if matches!(request.to, To::Segment(_)) {
         let message = "`validate_only` asks the provider of each addressee; that is not for whole segments";
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "body_invalid", message));

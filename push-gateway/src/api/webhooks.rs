@@ -71,10 +71,7 @@ pub(super) async fn show(
 /// Lists the webhooks.
 #[utoipa::path(get, path = "/v1/webhooks", tag = "webhooks", security(("service_key" = [])),
     responses((status = 200, body = Webhooks)))]
-pub(super) async fn list(
-    State(gateway): State<Arc<Gateway>>,
-    headers: HeaderMap,
-) -> Result<Json<Webhooks>, ApiError> {
+pub(super) async fn list(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Result<Json<Webhooks>, ApiError> {
     require_service_key(&headers, &gateway.service_keys)?;
     let now_ms = gateway.clock.now_ms();
     let mut webhooks = Vec::new();
@@ -127,7 +124,8 @@ fn check(gateway: &Gateway, wanted: &PutWebhook) -> Result<(), ApiError> {
         };
         if !known {
             let shown: String = event.chars().take(64).collect();
-            let message = format!("there is no event \"{shown}\"; there are: {}, or a beginning and `*`", KINDS.join(", "));
+            let message =
+                format!("there is no event \"{shown}\"; there are: {}, or a beginning and `*`", KINDS.join(", "));
             return Err(refused(message));
         }
     }

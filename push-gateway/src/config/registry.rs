@@ -24,7 +24,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         "7d",
         "How long outcomes are kept for webhooks and streams that go on from where they were.",
     ),
-    Setting::new("push.events.heartbeat", Kind::Duration, "15s", "How often a silent stream of outcomes says that it lives."),
+    Setting::new(
+        "push.events.heartbeat",
+        Kind::Duration,
+        "15s",
+        "How often a silent stream of outcomes says that it lives.",
+    ),
     Setting::new(
         "push.webhooks.allow_private",
         Kind::Flag,
@@ -56,8 +61,17 @@ pub(super) const SETTINGS: &[Setting] = &[
         "false",
         "Serve POST /api/push as gorush does, for backends that move from it. Without push.gorush.key everybody who reaches the address may send.",
     ),
-    Setting::optional("push.gorush.key", Kind::Secret, "What such backends send as `Authorization: Bearer`; nothing when unset."),
-    Setting::new("push.gorush.app", Kind::Text, "default", "The app (push.apps.NAME) of their pushes, where the topic names no other."),
+    Setting::optional(
+        "push.gorush.key",
+        Kind::Secret,
+        "What such backends send as `Authorization: Bearer`; nothing when unset.",
+    ),
+    Setting::new(
+        "push.gorush.app",
+        Kind::Text,
+        "default",
+        "The app (push.apps.NAME) of their pushes, where the topic names no other.",
+    ),
     Setting::new(
         "push.gorush.production",
         Kind::Flag,

@@ -28,9 +28,7 @@ pub(crate) enum Undescribable {
     Version(usize),
     #[error("a device has {MAX_TAGS} tags at most; these would be {0}. Remove some")]
     TooManyTags(usize),
-    #[error(
-        "a tag has 1 to {MAX_TAG} bytes without control characters and without spaces at its ends; found \"{0}\""
-    )]
+    #[error("a tag has 1 to {MAX_TAG} bytes without control characters and without spaces at its ends; found \"{0}\"")]
     Tag(String),
 }
 

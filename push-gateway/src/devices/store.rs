@@ -110,7 +110,9 @@ async fn update(
     .bind(described.version.as_deref().and_then(version_key))
     .execute(&mut *connection)
     .await?;
-    if let Some(tags) = registration.described.tags.as_ref().filter(|tags| found.registration.described.tags.as_ref() != Some(*tags)) {
+    if let Some(tags) =
+        registration.described.tags.as_ref().filter(|tags| found.registration.described.tags.as_ref() != Some(*tags))
+    {
         set_tags(connection, &found.id, tags).await?;
     }
     let registration = Registration { described, ..registration.clone() };
@@ -142,10 +144,8 @@ async fn set_tags(connection: &mut AnyConnection, id: &str, tags: &BTreeSet<Stri
 
 /// The tags of a device, in order.
 async fn tags_of(connection: &mut AnyConnection, id: &str) -> Result<BTreeSet<String>, StorageError> {
-    let rows = sqlx::query("SELECT tag FROM push_device_tags WHERE device_id = $1")
-        .bind(id)
-        .fetch_all(connection)
-        .await?;
+    let rows =
+        sqlx::query("SELECT tag FROM push_device_tags WHERE device_id = $1").bind(id).fetch_all(connection).await?;
     Ok(rows.iter().map(|row| row.try_get("tag")).collect::<Result<_, _>>()?)
 }
 
@@ -189,7 +189,7 @@ async fn insert(
 }
 
 async fn count(connection: &mut AnyConnection, user: &UserId) -> Result<u64, StorageError> {
-    let row = sqlx::query("SELECT COUNT(*) AS devices FROM push_devices WHERE user_id = $1")
+    let row = sqlx::query("SELECT COUNT(*) AS devices FROM push_devices WHERE user_id = $1 AND quarantined_at IS NULL")
         .bind(user.as_str())
         .fetch_one(connection)
         .await?;
@@ -231,7 +231,9 @@ pub(crate) async fn all_of_user(
 
 /// A user's devices that can be sent to, in the order of their names. Their tags are not read.
 pub(crate) async fn of_user(connection: &mut AnyConnection, user: &UserId) -> Result<Vec<Registered>, StorageError> {
-    let sql = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM push_devices WHERE user_id = $1 AND quarantined_at IS NULL ORDER BY device"));
+    let sql = sqlx::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM push_devices WHERE user_id = $1 AND quarantined_at IS NULL ORDER BY device"
+    ));
     let rows = sqlx::query(sql).bind(user.as_str()).fetch_all(connection).await?;
     rows.iter().map(read).collect()
 }

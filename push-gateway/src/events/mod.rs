@@ -24,15 +24,8 @@ const FORGET: Duration = Duration::from_secs(60);
 const WANTED_MS: i64 = 86_400_000;
 
 /// Every kind of event.
-pub(crate) const KINDS: &[&str] = &[
-    "push.accepted",
-    "push.dead",
-    "push.expired",
-    "push.unknown",
-    "push.delivered",
-    "push.opened",
-    "push.dismissed",
-];
+pub(crate) const KINDS: &[&str] =
+    &["push.accepted", "push.dead", "push.expired", "push.unknown", "push.delivered", "push.opened", "push.dismissed"];
 
 /// Stands in the sequence where events were not written, because nobody wanted them.
 pub(crate) const MISSED: &str = "missed";
@@ -49,9 +42,8 @@ pub(crate) struct Keep {
 /// Forgets what is old, until the shutdown.
 pub(crate) async fn forget(database: Database, clock: Clock, keep: Keep, shutdown: Shutdown) {
     loop {
-        let before = |time: Duration| {
-            clock.now_ms().saturating_sub(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
-        };
+        let before =
+            |time: Duration| clock.now_ms().saturating_sub(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
         let forgotten = async {
             store::forget(&database, before(keep.events)).await?;
             crate::webhooks::store::deliveries::forget(&database, before(keep.deliveries)).await

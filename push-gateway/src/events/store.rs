@@ -94,12 +94,11 @@ pub(crate) async fn want_until(database: &Database, until: i64, now_ms: i64) -> 
 
 /// The events behind a number, in order.
 pub(crate) async fn after(database: &Database, seq: i64, limit: i64) -> Result<Vec<Event>, StorageError> {
-    let rows =
-        sqlx::query("SELECT seq, kind, data, created_at FROM push_events WHERE seq > $1 ORDER BY seq LIMIT $2")
-            .bind(seq)
-            .bind(limit)
-            .fetch_all(database.pool())
-            .await?;
+    let rows = sqlx::query("SELECT seq, kind, data, created_at FROM push_events WHERE seq > $1 ORDER BY seq LIMIT $2")
+        .bind(seq)
+        .bind(limit)
+        .fetch_all(database.pool())
+        .await?;
     rows.iter().map(read).collect()
 }
 

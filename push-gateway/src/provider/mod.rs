@@ -19,8 +19,8 @@ pub mod webpush;
 
 #[cfg(test)]
 pub(crate) use payload::check;
-pub(crate) use preview::preview;
 pub use payload::{Refusal, WakeStyle};
+pub(crate) use preview::preview;
 pub use recipient::Recipient;
 
 /// One app at one provider: credentials, addresses, connections.

@@ -46,12 +46,7 @@ impl Recorder {
     }
 }
 
-async fn write(
-    database: Database,
-    clock: Clock,
-    events: EventLog,
-    incoming: Arc<Mutex<mpsc::Receiver<Recording>>>,
-) {
+async fn write(database: Database, clock: Clock, events: EventLog, incoming: Arc<Mutex<mpsc::Receiver<Recording>>>) {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         let mine = {

@@ -1,8 +1,6 @@
 //! What the app says of a push on its device, and the timeline of a notification.
 
 pub(crate) mod store;
-#[cfg(test)]
-mod tests;
 
 use tidings_shared::push_api::{ReceiptEvent, TargetTimeline, TimelineEvent};
 

@@ -61,7 +61,8 @@ pub(crate) async fn record(
         let id: String = row.try_get("id")?;
         // Not before it was made, and not in the future: clocks of phones are wrong by years.
         let at_ms = report.at_ms.clamp(row.try_get::<i64, _>("created_at")?.min(report.now_ms), report.now_ms);
-        let sql = sqlx::AssertSqlSafe(format!("UPDATE push_targets SET {column} = $1 WHERE id = $2 AND {column} IS NULL"));
+        let sql =
+            sqlx::AssertSqlSafe(format!("UPDATE push_targets SET {column} = $1 WHERE id = $2 AND {column} IS NULL"));
         let changed = sqlx::query(sql).bind(at_ms).bind(id.as_str()).execute(&mut *transaction).await?;
         if changed.rows_affected() > 0 {
             new.push(NewEvent {

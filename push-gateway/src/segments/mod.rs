@@ -6,8 +6,6 @@ use tidings_shared::push_api::{Seen, Ttl, VersionRange, Where, check_time_zone};
 use crate::devices::describe;
 
 pub(crate) mod store;
-#[cfg(test)]
-mod tests;
 
 /// The most parts of an expression.
 const MAX_PARTS: usize = 100;

@@ -103,9 +103,9 @@ impl Compiled {
 /// Reads the texts of one language; gives the language's canonical name with them.
 fn texts(locale: &str, source: &str) -> Result<(String, Texts), Vec<String>> {
     let canonical = describe::locale(locale).map_err(|error| vec![error.to_string()])?;
-    let language: LanguageIdentifier = canonical
-        .parse()
-        .map_err(|_| vec![format!("the language \"{locale}\" has extensions; templates are for plain ones (de, de-AT)")])?;
+    let language: LanguageIdentifier = canonical.parse().map_err(|_| {
+        vec![format!("the language \"{locale}\" has extensions; templates are for plain ones (de, de-AT)")]
+    })?;
     let resource = FluentResource::try_new(source.to_owned()).map_err(|(_, errors)| {
         errors
             .iter()

@@ -33,7 +33,8 @@ fn each_language_has_its_words_and_its_plural() {
     let compiled = Compiled::new(&messages()).unwrap();
     assert_eq!(compiled.params(), ["count", "sender"]);
     let render = |locale, count| {
-        let (chosen, _, push) = compiled.render_for(locale, &params(json!({"count": count, "sender": "Ánna"}))).unwrap();
+        let (chosen, _, push) =
+            compiled.render_for(locale, &params(json!({"count": count, "sender": "Ánna"}))).unwrap();
         (chosen, serde_json::to_value(push).unwrap())
     };
     let (locale, push) = render(Some("en-GB"), 1);

@@ -57,9 +57,13 @@ impl Courier {
             match store::all(&database).await {
                 Ok(webhooks) => {
                     workers.retain(|_, worker| !worker.is_finished());
+                    for webhook in webhooks.iter().filter(|webhook| webhook.disabled_reason.is_some()) {
+                        self.metrics.registry.webhook_disabled(&webhook.name, true);
+                    }
                     for webhook in webhooks.into_iter().filter(|webhook| webhook.enabled) {
                         workers.entry(webhook.name.clone()).or_insert_with(|| {
-                            let worker = self.clone().work(database.clone(), webhook.name, events.watch(), shutdown.clone());
+                            let worker =
+                                self.clone().work(database.clone(), webhook.name, events.watch(), shutdown.clone());
                             running.spawn(worker)
                         });
                     }

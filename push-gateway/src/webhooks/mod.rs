@@ -46,9 +46,9 @@ pub(crate) struct WebhookSettings {
 /// When a failed event is tried again, after so many attempts; `None`: it is given up.
 fn next_attempt(id: &str, attempts: i64, now_ms: i64) -> Option<i64> {
     let pause = PAUSES_S.get(usize::try_from(attempts.saturating_sub(1)).ok()?)?.saturating_mul(1000);
-    let spread = id.bytes().fold(attempts.unsigned_abs(), |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let spread = id
+        .bytes()
+        .fold(attempts.unsigned_abs(), |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     let jitter = i64::try_from(spread % (pause.unsigned_abs() / 5 + 1)).unwrap_or(0);
     Some(now_ms + pause + jitter)
 }

@@ -26,12 +26,7 @@ pub(crate) fn key(secret: &str) -> Result<Vec<u8>, InvalidSecret> {
 }
 
 /// The value of `webhook-signature`: one signature for each secret, the newest first.
-pub(crate) fn signatures(
-    secrets: &[&str],
-    id: &str,
-    timestamp_s: i64,
-    body: &str,
-) -> Result<String, InvalidSecret> {
+pub(crate) fn signatures(secrets: &[&str], id: &str, timestamp_s: i64, body: &str) -> Result<String, InvalidSecret> {
     let signed = format!("{id}.{timestamp_s}.{body}");
     let mut signatures = Vec::with_capacity(secrets.len());
     for secret in secrets {

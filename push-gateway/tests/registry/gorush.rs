@@ -41,7 +41,10 @@ async fn the_examples_of_its_readme_arrive() {
             android.payload["notification"],
             json!({"title": "Gorush with Android", "body": "Hello World Android!", "image": "https://example.org/i.png"})
         );
-        assert_eq!((&android.payload["data"]["n"], &android.payload["android"]["priority"]), (&json!("1"), &json!("high")));
+        assert_eq!(
+            (&android.payload["data"]["n"], &android.payload["android"]["priority"]),
+            (&json!("1"), &json!("high"))
+        );
         assert_eq!(android.payload["android"]["collapse_key"], "k");
         assert!(pushes.iter().any(|push| push.payload["aps"] == json!({"content-available": 1})));
     }

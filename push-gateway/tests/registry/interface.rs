@@ -49,8 +49,10 @@ fn every_route_is_in_the_document_and_nothing_else() {
     }
     assert!(routes.len() > 30, "the routes were found: {routes:?}");
     let document: Value = serde_json::from_str(&tidings_push_gateway::openapi::text().unwrap()).unwrap();
-    let described = document["paths"].as_object().unwrap().iter().flat_map(|(path, item)| {
-        item.as_object().unwrap().keys().map(move |method| format!("{method} {path}"))
-    });
+    let described = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, item)| item.as_object().unwrap().keys().map(move |method| format!("{method} {path}")));
     assert_eq!(described.collect::<BTreeSet<_>>(), routes);
 }

@@ -10,7 +10,8 @@ async fn people(service: &Service) {
     service.phone("ben", "b", "b1", json!({"locale": "de", "version": "2.9.1", "tags": ["beta"]})).await;
     service.phone("carl", "c", "c1", json!({"locale": "en", "version": "2.10-rc1"})).await;
     service.phone("dora", "d", "d1", json!({"time_zone": "Europe/Vienna"})).await;
-    let pixel = json!({"user": "emil", "provider": "fcm", "token": "registration", "tags": ["vip"], "version": "nightly"});
+    let pixel =
+        json!({"user": "emil", "provider": "fcm", "token": "registration", "tags": ["vip"], "version": "nightly"});
     service.good("PUT", "/v1/devices/e", pixel).await;
 }
 
@@ -81,7 +82,8 @@ async fn a_notification_reaches_a_segment_and_shows_how_far_it_is() {
         people(&service).await;
         service.good("PUT", "/v1/segments/beta", json!({"where": {"tag": "beta"}})).await;
         let push = json!({"kind": "alert", "title": "News"});
-        let accepted = service.good("POST", "/v1/notifications", json!({"to": {"segment": "beta"}, "push": push})).await;
+        let accepted =
+            service.good("POST", "/v1/notifications", json!({"to": {"segment": "beta"}, "push": push})).await;
         assert_eq!(accepted["expansion"]["segment"], "beta");
         assert_eq!(accepted["targets"], json!([]));
         let sent = service.ended(accepted["id"].as_str().unwrap()).await;
@@ -92,7 +94,14 @@ async fn a_notification_reaches_a_segment_and_shows_how_far_it_is() {
         let sent = service.send(json!({"to": to, "push": {"kind": "pass"}})).await;
         assert_eq!((&sent["expansion"]["targets"], &sent["expansion"]["skipped"]), (&json!(1), &json!(1)));
         let large = json!({"kind": "alert", "title": "x".repeat(5000)});
-        service.refused("POST", "/v1/notifications", json!({"to": {"segment": "beta"}, "push": large}), "payload_too_large").await;
+        service
+            .refused(
+                "POST",
+                "/v1/notifications",
+                json!({"to": {"segment": "beta"}, "push": large}),
+                "payload_too_large",
+            )
+            .await;
     }
 }
 
@@ -103,7 +112,8 @@ async fn a_crash_in_the_middle_neither_leaves_out_nor_doubles_a_device() {
         let registering = (0..DEVICES).map(|number| {
             let (http, url) = (service.http.clone(), format!("{}/v1/devices/d{number}", service.url));
             async move {
-                let body = json!({"user": "crowd", "provider": "apns", "token": format!("{number:064x}"), "tags": ["all"]});
+                let body =
+                    json!({"user": "crowd", "provider": "apns", "token": format!("{number:064x}"), "tags": ["all"]});
                 http.put(url).bearer_auth("service-key").json(&body).send().await.unwrap().status().as_u16()
             }
         });
@@ -115,14 +125,10 @@ async fn a_crash_in_the_middle_neither_leaves_out_nor_doubles_a_device() {
         let accepted = service.good("POST", "/v1/notifications", body).await;
         let id = accepted["id"].as_str().unwrap().to_owned();
         let path = format!("/v1/notifications/{id}");
-        service
-            .until(async || service.good("GET", &path, Value::Null).await["expansion"]["targets"] != 0)
-            .await;
+        service.until(async || service.good("GET", &path, Value::Null).await["expansion"]["targets"] != 0).await;
         service.crash_and_start().await;
         // The lease of the one that crashed ends first.
-        service
-            .until(async || service.good("GET", &path, Value::Null).await["expansion"]["complete"] == true)
-            .await;
+        service.until(async || service.good("GET", &path, Value::Null).await["expansion"]["complete"] == true).await;
         let shown = service.good("GET", &path, Value::Null).await;
         assert_eq!(shown["expansion"]["targets"], DEVICES, "{}", shown["expansion"]);
         let mut targets = std::collections::BTreeSet::new();

@@ -30,7 +30,11 @@ async fn each_device_gets_its_language() {
         let pushes = service.simulators.inbox().list(None, 0, 10);
         let body_of = |token: &str| {
             let push = pushes.iter().find(|push| push.token == token).unwrap();
-            (push.payload["aps"]["alert"]["body"].clone(), push.payload["screen"].clone(), push.payload["order"].clone())
+            (
+                push.payload["aps"]["alert"]["body"].clone(),
+                push.payload["screen"].clone(),
+                push.payload["order"].clone(),
+            )
         };
         assert_eq!(body_of(&"a1".repeat(32)), (json!("2 Pakete für Anna"), json!("orders"), Value::Null));
         assert_eq!(body_of(&"b1".repeat(32)), (json!("2 parcels for Anna"), json!("orders"), json!("17")));
@@ -67,7 +71,10 @@ async fn faults_are_told_with_their_place() {
     for service in services(&[]).await {
         let body = json!({"default_locale": "en", "locales": {"en": "title = a\nbody = { $x\n", "de": "body = b\n"}});
         let message = service.refused("PUT", "/v1/templates/t", body, "template_invalid").await;
-        assert!(message.contains("en, line 2, message `body`") && message.contains("de: the message `title`"), "{message}");
+        assert!(
+            message.contains("en, line 2, message `body`") && message.contains("de: the message `title`"),
+            "{message}"
+        );
         service.refused("GET", "/v1/templates/t", Value::Null, "template_unknown").await;
         service.good("PUT", "/v1/templates/order", order()).await;
         let send = |params: Value| json!({"to": {"user": "anna"}, "template": "order", "params": params});

@@ -97,7 +97,10 @@ async fn events_are_signed_as_the_library_of_standard_webhooks_wants() {
             assert_eq!(answers, json!([true, true, true, true, true]));
         }
         let metrics = service.metrics().await;
-        assert!(metrics.contains("tidings_push_webhook_deliveries_total{webhook=\"crm\",result=\"taken\"} 2"), "{metrics}");
+        assert!(
+            metrics.contains("tidings_push_webhook_deliveries_total{webhook=\"crm\",result=\"taken\"} 2"),
+            "{metrics}"
+        );
     }
 }
 

@@ -60,9 +60,7 @@ pub use notification::{Notification, Push, SendNotification};
 pub use provider::{Environment, Provider};
 pub use receipt::{Outcome, Receipt, ReceiptEvent, ReceiptTaken, TargetTimeline, Timeline, TimelineEvent};
 pub use schedule::{Dedup, LONGEST_WAIT_MS, LocalTime, NotBefore, Priority, check_time_zone, time_zone};
-pub use segment::{
-    Expansion, NamedSegment, Seen, Segment, SegmentCount, SegmentTarget, Segments, VersionRange, Where,
-};
+pub use segment::{Expansion, NamedSegment, Seen, Segment, SegmentCount, SegmentTarget, Segments, VersionRange, Where};
 pub use target::{Target, TargetState};
 pub use template::{NamedTemplate, Preview, PreviewTemplate, ProviderPreview, Template, Templates};
 pub use to::{To, TokenTarget};

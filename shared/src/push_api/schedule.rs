@@ -182,7 +182,9 @@ impl utoipa::PartialSchema for NotBefore {
         use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
 
         OneOfBuilder::new()
-            .description(Some("Milliseconds since 1970, a time such as 2026-12-01T09:00:00Z, or a time of each device's own clock."))
+            .description(Some(
+                "Milliseconds since 1970, a time such as 2026-12-01T09:00:00Z, or a time of each device's own clock.",
+            ))
             .item(ObjectBuilder::new().schema_type(Type::Integer))
             .item(ObjectBuilder::new().schema_type(Type::String))
             .item(utoipa::openapi::Ref::from_schema_name("LocalTime"))

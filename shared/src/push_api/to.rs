@@ -105,10 +105,8 @@ impl TryFrom<ToFields> for To {
         .flatten();
         match (found.next(), found.next()) {
             (Some(to), None) => Ok(to),
-            _ => Err(
-                "`to` has exactly one of these forms: {\"user\":…}, {\"device\":…}, {\"user\":…,\"device\":…}, \
-                 {\"token\":{…}}, {\"topic\":{…}}, {\"condition\":{…}}, {\"fid\":{…}}, {\"channel\":{…}}, {\"segment\":…}",
-            ),
+            _ => Err("`to` has exactly one of these forms: {\"user\":…}, {\"device\":…}, {\"user\":…,\"device\":…}, \
+                 {\"token\":{…}}, {\"topic\":{…}}, {\"condition\":{…}}, {\"fid\":{…}}, {\"channel\":{…}}, {\"segment\":…}"),
         }
     }
 }

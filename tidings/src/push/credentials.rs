@@ -39,7 +39,10 @@ pub(super) async fn run(settings: &Settings, command: &CredentialsCommand) -> an
             rows.push(row(app, check));
         }
     }
-    say(&table(&["app", "provider", "environment", "credential", "accepted", "status", "reason", "what it means"], &rows))?;
+    say(&table(
+        &["app", "provider", "environment", "credential", "accepted", "status", "reason", "what it means"],
+        &rows,
+    ))?;
     if refused == 0 && silent > 0 {
         bail!("{silent} of {} credentials could not be checked: their providers did not answer", rows.len());
     }

@@ -22,8 +22,7 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(super) async fn run(settings: &Settings, args: &SendArgs) -> anyhow::Result<Verdict> {
     let body = request(args)?;
     let door = Door::new(settings, &args.at)?;
-    let sent =
-        door.ask(Method::POST, &["notifications"], &[], Some(&body), args.idempotency_key.as_deref()).await?;
+    let sent = door.ask(Method::POST, &["notifications"], &[], Some(&body), args.idempotency_key.as_deref()).await?;
     let id = sent["id"].as_str().context("the push-gateway's answer names no notification")?;
     if !args.wait {
         say(&format!("{id}\n"))?;
@@ -118,11 +117,7 @@ fn to(args: &SendArgs) -> anyhow::Result<Value> {
     Ok(json!({ "token": token }))
 }
 
-fn pairs(
-    option: &str,
-    pairs: &[String],
-    value: impl Fn(String) -> Value,
-) -> anyhow::Result<Map<String, Value>> {
+fn pairs(option: &str, pairs: &[String], value: impl Fn(String) -> Value) -> anyhow::Result<Map<String, Value>> {
     let pair = |pair: &String| {
         let (name, text) = pair.split_once('=').with_context(|| format!("{option} is NAME=VALUE; found \"{pair}\""))?;
         Ok((name.to_owned(), value(text.to_owned())))

@@ -39,7 +39,9 @@ pub(super) async fn run(settings: &Settings, args: &StatusArgs) -> anyhow::Resul
 
 fn step(event: &Value) -> Vec<String> {
     let mut detail = Vec::new();
-    for (name, what) in [("provider_status", "status"), ("reason", "reason"), ("provider_id", "id"), ("attempts", "attempts")] {
+    for (name, what) in
+        [("provider_status", "status"), ("reason", "reason"), ("provider_id", "id"), ("attempts", "attempts")]
+    {
         match &event[name] {
             Value::Null => {}
             Value::String(text) => detail.push(format!("{what} {text}")),
@@ -97,6 +99,8 @@ pub(super) fn has_ended(shown: &Value) -> bool {
 /// Bad when a push will not arrive.
 fn verdict(shown: &Value) -> Verdict {
     let targets = shown["targets"].as_array().into_iter().flatten();
-    let lost = targets.map(|target| text(&target["state"])).any(|state| ["dead", "expired", "unknown"].contains(&state.as_str()));
+    let lost = targets
+        .map(|target| text(&target["state"]))
+        .any(|state| ["dead", "expired", "unknown"].contains(&state.as_str()));
     if lost { Verdict::Bad } else { Verdict::Good }
 }

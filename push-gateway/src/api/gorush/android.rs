@@ -74,7 +74,13 @@ pub(super) fn push(settings: &GorushSettings, fields: &Fields<'_>) -> Result<Mad
         // Replaced for each token.
         ..SendNotification::new(To::Registration(String::new()), Push::Fcm(FcmPush { message }))
     };
-    Ok(Made { provider: Provider::Fcm, environment: Environment::Production, others: others(fields, &app)?, app, request })
+    Ok(Made {
+        provider: Provider::Fcm,
+        environment: Environment::Production,
+        others: others(fields, &app)?,
+        app,
+        request,
+    })
 }
 
 /// A topic or a condition, besides the tokens.

@@ -23,8 +23,6 @@ use super::acceptance::{Wanted, accept};
 mod android;
 mod fields;
 mod ios;
-#[cfg(test)]
-mod tests;
 
 use fields::Fields;
 
@@ -158,9 +156,9 @@ fn read(settings: &GorushSettings, notification: &Value, now_ms: i64) -> Vec<Ite
     }
     let made = match platform {
         Ok(Some(1)) => ios::push(settings, &fields, now_ms),
-        Ok(Some(2)) if tokens.len() > MAX_ANDROID_TOKENS => Err(format!(
-            "you can specify up to {MAX_ANDROID_TOKENS} device registration tokens per invocation"
-        )),
+        Ok(Some(2)) if tokens.len() > MAX_ANDROID_TOKENS => {
+            Err(format!("you can specify up to {MAX_ANDROID_TOKENS} device registration tokens per invocation"))
+        }
         Ok(Some(2)) => android::push(settings, &fields),
         Ok(Some(3)) => Err("platform 3 (Huawei) is not served here; 1 (iOS) and 2 (Android) are".to_owned()),
         Ok(Some(other)) => Err(format!("platform {other} is not served here; 1 (iOS) and 2 (Android) are")),

@@ -24,7 +24,8 @@ fn push(clock: &Clock, token: &str) -> Submission {
         collapse_id: None,
         created_at: now,
         expires_at: now + DAY,
-        priority: Priority::Normal, localized: None,
+        priority: Priority::Normal,
+        localized: None,
     };
     let target = NewTarget::of_token(ids.next(), &token_target(token));
     Submission { notification, targets: vec![target], dedup_until: 0, idempotency: None, expansion: None }

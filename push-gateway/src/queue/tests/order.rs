@@ -28,7 +28,8 @@ async fn campaign(database: &Database, clock: &Clock, priority: Priority, count:
         collapse_id: None,
         created_at: now,
         expires_at: now + DAY,
-        priority, localized: None,
+        priority,
+        localized: None,
     };
     let targets: Vec<NewTarget> = (0..count)
         .map(|number| NewTarget::of_token(ids.next(), &token_target(&format!("{priority:?}{number}"))))

@@ -47,10 +47,17 @@ async fn two_gateways_on_one_database_send_everything_once() {
                         collapse_id: None,
                         created_at: now,
                         expires_at: now + DAY,
-                        priority: tidings_shared::push_api::Priority::Normal, localized: None,
+                        priority: tidings_shared::push_api::Priority::Normal,
+                        localized: None,
                     };
                     let target = NewTarget::of_token(ids.next(), &token_target(&format!("{portion}-{number}")));
-                    Submission { notification, targets: vec![target], dedup_until: 0, idempotency: None, expansion: None }
+                    Submission {
+                        notification,
+                        targets: vec![target],
+                        dedup_until: 0,
+                        idempotency: None,
+                        expansion: None,
+                    }
                 });
                 assert_eq!(intake.submit(submissions.collect()).await.unwrap().len(), 100);
                 wake.notify_one();

@@ -161,19 +161,22 @@ pub(crate) async fn forget(database: &Database, before: i64) -> Result<(), Stora
     Ok(())
 }
 
-/// Targets of a notification that are due before a time and not final, up to a bound.
-pub(crate) async fn unfinished(
+/// Pushes of a lane and a class of priority that are due before a time and not final, counted up to a bound.
+pub(crate) async fn waiting(
     database: &Database,
-    notification: &str,
+    lane: &str,
+    priority: i64,
     before: i64,
     bound: i64,
 ) -> Result<i64, StorageError> {
     let row = sqlx::query(
-        "SELECT COUNT(*) AS waiting FROM (SELECT 1 FROM push_targets WHERE notification_id = $1 AND due_at <= $3 LIMIT $2) w",
+        "SELECT COUNT(*) AS waiting FROM \
+         (SELECT 1 FROM push_targets WHERE lane = $1 AND priority = $2 AND due_at <= $3 LIMIT $4) w",
     )
-    .bind(notification)
-    .bind(bound)
+    .bind(lane)
+    .bind(priority)
     .bind(before)
+    .bind(bound)
     .fetch_one(database.pool())
     .await?;
     Ok(row.try_get("waiting")?)

@@ -58,7 +58,7 @@ impl Filter {
             Where::Not(filter) => format!("(NOT {})", self.condition(filter)),
             Where::Tag(tag) => {
                 let tag = self.text(tag);
-                format!("(d.id IN (SELECT t.device_id FROM push_device_tags t WHERE t.tag = {tag}))")
+                format!("EXISTS (SELECT 1 FROM push_device_tags t WHERE t.device_id = d.id AND t.tag = {tag})")
             }
             Where::App(app) => format!("(d.app = {})", self.text(app)),
             Where::Provider(provider) => format!("(d.provider = {})", self.text(provider.as_str())),

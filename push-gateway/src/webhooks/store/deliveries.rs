@@ -1,7 +1,7 @@
 //! The table of what webhooks have not taken yet.
 
-use sqlx::any::AnyRow;
 use sqlx::Row;
+use sqlx::any::AnyRow;
 use tidings_shared::storage::{Database, StorageError};
 
 use super::{Counts, Stored};
@@ -41,6 +41,15 @@ pub(crate) async fn fill(database: &Database, webhook: &Stored, now_ms: i64) -> 
     let position = position(database, &webhook.name).await?.unwrap_or(webhook.position);
     let next = events::after(database, position, room.min(PORTION)).await?;
     let Some(last) = next.last() else { return Ok(false) };
+    // The numbers have no holes but for what was forgotten.
+    let forgotten = next.first().map_or(0, |first| first.seq - position - 1);
+    if forgotten > 0 {
+        tracing::error!(
+            webhook = webhook.name,
+            forgotten,
+            "events were forgotten before a webhook had taken what was in front of them (push.events.keep)"
+        );
+    }
     let mut transaction = database.begin().await?;
     // Who moves the cursor makes the deliveries: two processes never make them twice.
     let moved = sqlx::query("UPDATE push_webhooks SET position = $1 WHERE name = $2 AND position = $3 AND enabled = 1")
@@ -94,15 +103,12 @@ pub(crate) async fn claim(
         database.dialect().for_update_skip_locked()
     ));
     let mut transaction = database.begin().await?;
-    let rows = sqlx::query(sql)
-        .bind(lease_until)
-        .bind(webhook)
-        .bind(now_ms)
-        .bind(limit)
-        .fetch_all(&mut *transaction)
-        .await?;
-    let mut claimed =
-        rows.iter().map(|row| Ok((row.try_get::<i64, _>("seq")?, read(row)?))).collect::<Result<Vec<_>, StorageError>>()?;
+    let rows =
+        sqlx::query(sql).bind(lease_until).bind(webhook).bind(now_ms).bind(limit).fetch_all(&mut *transaction).await?;
+    let mut claimed = rows
+        .iter()
+        .map(|row| Ok((row.try_get::<i64, _>("seq")?, read(row)?)))
+        .collect::<Result<Vec<_>, StorageError>>()?;
     transaction.commit().await?;
     claimed.sort_by_key(|(seq, _)| *seq);
     Ok(claimed.into_iter().map(|(_, delivery)| delivery).collect())
@@ -124,11 +130,7 @@ pub(crate) async fn taken(database: &Database, id: &str) -> Result<(), StorageEr
 }
 
 /// It was not taken: when it is tried again, or `None`: never.
-pub(crate) async fn failed(
-    database: &Database,
-    delivery: &Delivery,
-    due_at: Option<i64>,
-) -> Result<(), StorageError> {
+pub(crate) async fn failed(database: &Database, delivery: &Delivery, due_at: Option<i64>) -> Result<(), StorageError> {
     sqlx::query("UPDATE push_deliveries SET due_at = $1 WHERE id = $2 AND attempts = $3")
         .bind(due_at)
         .bind(delivery.id.as_str())
