@@ -61,9 +61,9 @@ pub(crate) struct SendArgs {
     /// Its text.
     #[arg(long, requires = "title")]
     pub(crate) body: Option<String>,
-    /// For the app (may be repeated).
+    /// An entry of its data, for the app (may be repeated).
     #[arg(long, value_name = "NAME=VALUE", requires = "title")]
-    pub(crate) data: Vec<String>,
+    pub(crate) entry: Vec<String>,
     /// Show nothing: wake the app.
     #[arg(long, conflicts_with = "template")]
     pub(crate) wake: bool,
@@ -168,7 +168,7 @@ mod tests {
         let reads =
             |arguments: &[&str]| Cli::try_parse_from([&["tidings", "push", "send"], arguments].concat()).is_ok();
         for good in [
-            &["--user", "42", "--title", "Hello", "--body", "there", "--data", "a=1"][..],
+            &["--user", "42", "--title", "Hello", "--body", "there", "--entry", "a=1"][..],
             &["--user", "42", "--device", "phone", "--wake", "--wait"],
             &["--token", "apns:aabb", "--app", "pass", "--sandbox", "--wake"],
             &["--segment", "beta", "--template", "news", "--param", "n=1", "--priority", "bulk"],

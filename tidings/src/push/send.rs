@@ -64,8 +64,8 @@ fn request(args: &SendArgs) -> anyhow::Result<Value> {
         if let Some(text) = &args.body {
             push["body"] = json!(text);
         }
-        if !args.data.is_empty() {
-            push["data"] = Value::Object(pairs("--data", &args.data, Value::from)?);
+        if !args.entry.is_empty() {
+            push["data"] = Value::Object(pairs("--entry", &args.entry, Value::from)?);
         }
         body["push"] = push;
     } else if args.wake {
