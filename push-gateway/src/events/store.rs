@@ -34,11 +34,11 @@ pub(crate) async fn write(
     let last: i64 = row.try_get("last_seq")?;
     let mut seq = last - count;
     for portion in rows::portions(events) {
-        let sql = sqlx::AssertSqlSafe(format!(
+        let text = format!(
             "INSERT INTO push_events (seq, kind, data, created_at) VALUES {}",
-            rows::values(portion.len(), 4, 1)
-        ));
-        let mut query = sqlx::query(sql);
+            rows::values(portion.len(), 4)
+        );
+        let mut query = sqlx::query(rows::statement(connection, &text));
         for event in portion {
             seq += 1;
             let data = serde_json::to_string(&event.outcome).map_err(corrupt)?;
@@ -146,12 +146,12 @@ pub(crate) async fn of_ended(
     }
     let mut events = Vec::with_capacity(targets.len());
     for portion in rows::portions(targets) {
-        let sql = sqlx::AssertSqlSafe(format!(
+        let text = format!(
             "SELECT id, notification_id, device_id, provider, app, state, updated_at, provider_status, reason, provider_id, \
              token_gone FROM push_targets WHERE id IN ({}) ORDER BY updated_at, id",
-            rows::parameters(portion.len(), 1)
-        ));
-        let mut query = sqlx::query(sql);
+            rows::parameters(portion.len())
+        );
+        let mut query = sqlx::query(rows::statement(connection, &text));
         for target in portion {
             query = query.bind(*target);
         }

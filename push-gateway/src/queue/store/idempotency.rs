@@ -27,11 +27,11 @@ pub(crate) async fn find(
 ) -> Result<HashMap<String, Seen>, StorageError> {
     let mut found = HashMap::new();
     for portion in rows::portions(keys) {
-        let sql = sqlx::AssertSqlSafe(format!(
-            "SELECT key, body_hash, answer FROM push_idempotency WHERE created_at >= $1 AND key IN ({})",
-            rows::parameters(portion.len(), 2)
-        ));
-        let mut query = sqlx::query(sql).bind(now_ms - KEPT_MS);
+        let text = format!(
+            "SELECT key, body_hash, answer FROM push_idempotency WHERE created_at >= ? AND key IN ({})",
+            rows::parameters(portion.len())
+        );
+        let mut query = sqlx::query(rows::statement(connection, &text)).bind(now_ms - KEPT_MS);
         for (key, _) in portion {
             query = query.bind(*key);
         }
@@ -57,17 +57,17 @@ pub(super) async fn keep(
     keys.sort_unstable();
     let mut kept = 0;
     for portion in rows::portions(keys) {
-        let sql = sqlx::AssertSqlSafe(format!(
+        let text = format!(
             "INSERT INTO push_idempotency (key, body_hash, answer, created_at) VALUES {} \
              ON CONFLICT (key) DO UPDATE SET body_hash = excluded.body_hash, answer = excluded.answer, \
-             created_at = excluded.created_at WHERE push_idempotency.created_at < $1",
-            rows::values(portion.len(), 4, 2)
-        ));
-        let mut query = sqlx::query(sql).bind(now_ms - KEPT_MS);
+             created_at = excluded.created_at WHERE push_idempotency.created_at < ?",
+            rows::values(portion.len(), 4)
+        );
+        let mut query = sqlx::query(rows::statement(connection, &text));
         for (key, hash, answer) in portion {
             query = query.bind(*key).bind(*hash).bind(answer.as_str()).bind(now_ms);
         }
-        kept += query.execute(&mut *connection).await?.rows_affected();
+        kept += query.bind(now_ms - KEPT_MS).execute(&mut *connection).await?.rows_affected();
     }
     Ok(kept == u64::try_from(keys.len()).unwrap_or(u64::MAX))
 }

@@ -44,11 +44,11 @@ pub(crate) async fn insert_notifications(
     notifications: &[&NewNotification],
 ) -> Result<(), StorageError> {
     for portion in rows::portions(notifications) {
-        let sql = sqlx::AssertSqlSafe(format!(
+        let text = format!(
             "INSERT INTO push_notifications (id, push, collapse_id, created_at, expires_at, localized) VALUES {}",
-            rows::values(portion.len(), 6, 1)
-        ));
-        let mut query = sqlx::query(sql);
+            rows::values(portion.len(), 6)
+        );
+        let mut query = sqlx::query(rows::statement(connection, &text));
         for notification in portion {
             query = query
                 .bind(notification.id.as_str())
@@ -70,13 +70,13 @@ pub(crate) async fn insert_targets(
     targets: &[(&NewNotification, &NewTarget, i64)],
 ) -> Result<(), StorageError> {
     for portion in rows::portions(targets) {
-        let sql = sqlx::AssertSqlSafe(format!(
+        let text = format!(
             "INSERT INTO push_targets (id, notification_id, position, lane, provider, app, device_id, device, token, \
              registered_at, environment, state, reason, due_at, created_at, updated_at, expires_at, priority, collapse_key) \
              VALUES {}",
-            rows::values(portion.len(), 19, 1)
-        ));
-        let mut query = sqlx::query(sql);
+            rows::values(portion.len(), 19)
+        );
+        let mut query = sqlx::query(rows::statement(connection, &text));
         for (notification, target, position) in portion {
             let (device_id, device, token, registered_at) = match &target.to {
                 Address::Device { id, name } => (Some(id.as_str()), Some(name.as_str()), None, None),

@@ -35,17 +35,17 @@ pub(super) async fn leave_out_duplicates(
     keys.sort_unstable();
     let mut new = HashSet::new();
     for portion in rows::portions(&keys) {
-        let sql = sqlx::AssertSqlSafe(format!(
+        let text = format!(
             "INSERT INTO push_dedup (dedup_key, until_at) VALUES {} \
-             ON CONFLICT (dedup_key) DO UPDATE SET until_at = excluded.until_at WHERE push_dedup.until_at <= $1 \
+             ON CONFLICT (dedup_key) DO UPDATE SET until_at = excluded.until_at WHERE push_dedup.until_at <= ? \
              RETURNING dedup_key",
-            rows::values(portion.len(), 2, 2)
-        ));
-        let mut query = sqlx::query(sql).bind(now_ms);
+            rows::values(portion.len(), 2)
+        );
+        let mut query = sqlx::query(rows::statement(connection, &text));
         for (key, until) in portion {
             query = query.bind(key.as_str()).bind(*until);
         }
-        for row in query.fetch_all(&mut *connection).await? {
+        for row in query.bind(now_ms).fetch_all(&mut *connection).await? {
             new.insert(row.try_get::<String, _>("dedup_key")?);
         }
     }
@@ -83,20 +83,20 @@ pub(super) async fn take_the_place(
     let mut ended = Vec::new();
     for portion in rows::portions(&keys) {
         // A scheduled push leaves alone what is sent before it.
-        let sql = sqlx::AssertSqlSafe(format!(
+        let text = format!(
             "UPDATE push_targets SET state = CASE WHEN maybe_taken = 1 THEN 'unknown' ELSE 'expired' END, \
-             reason = '{SUPERSEDED}', due_at = NULL, lease = NULL, updated_at = $1 \
+             reason = '{SUPERSEDED}', due_at = NULL, lease = NULL, updated_at = ? \
              FROM (VALUES {}) AS v \
              WHERE push_targets.collapse_key = v.column1 AND push_targets.due_at IS NOT NULL \
-             AND push_targets.state <> 'sending' AND (v.column2 <= $1 OR push_targets.due_at >= v.column2) \
+             AND push_targets.state <> 'sending' AND (v.column2 <= ? OR push_targets.due_at >= v.column2) \
              RETURNING id",
-            rows::values(portion.len(), 2, 2)
-        ));
-        let mut query = sqlx::query(sql).bind(now_ms);
+            rows::values(portion.len(), 2)
+        );
+        let mut query = sqlx::query(rows::statement(connection, &text)).bind(now_ms);
         for (key, due_at) in portion {
             query = query.bind(key.as_str()).bind(*due_at);
         }
-        for row in query.fetch_all(&mut *connection).await? {
+        for row in query.bind(now_ms).fetch_all(&mut *connection).await? {
             ended.push(row.try_get::<String, _>("id")?);
         }
     }

@@ -64,8 +64,8 @@ async fn write(
 ) -> Result<(), StorageError> {
     // Both databases call the columns of VALUES column1, column2 and so on. What was not counted was no attempt: the
     // time in which a provider refuses pushes does not begin with it.
-    let sql = sqlx::AssertSqlSafe(format!(
-        "UPDATE push_targets SET lease = NULL, updated_at = $1, state = v.column3, due_at = v.column4, \
+    let text = format!(
+        "UPDATE push_targets SET lease = NULL, updated_at = ?, state = v.column3, due_at = v.column4, \
          attempts = attempts - v.column5, \
          first_attempt_at = CASE WHEN v.column5 = 1 THEN NULL ELSE first_attempt_at END, \
          maybe_taken = v.column6, environment = v.column7, tried_other = v.column8, \
@@ -75,9 +75,9 @@ async fn write(
          WHERE push_targets.id = v.column1 AND push_targets.due_at IS NOT NULL \
          AND (push_targets.lease = v.column2 OR v.column3 = 'accepted') \
          RETURNING id",
-        rows::values(results.len(), 12, 2)
-    ));
-    let mut query = sqlx::query(sql).bind(now_ms);
+        rows::values(results.len(), 12)
+    );
+    let mut query = sqlx::query(rows::statement(connection, &text)).bind(now_ms);
     for SendResult { target, answer, settlement } in results {
         let environment = if settlement.other_environment { target.environment.other() } else { target.environment };
         query = query

@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use sqlx::{AnyConnection, AssertSqlSafe};
+
 /// The sizes, the largest first. Both databases take as many parameters as the widest row times the largest.
 const SIZES: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
 
@@ -19,29 +21,32 @@ pub(crate) fn portions<T>(mut rows: &[T]) -> Vec<&[T]> {
     portions
 }
 
-/// `($3, $4), ($5, $6)`: rows of parameters, numbered from `first`.
-pub(crate) fn values(rows: usize, columns: usize, first: usize) -> String {
-    let mut text = String::with_capacity(rows * columns * 7);
-    for row in 0..rows {
-        text.push_str(if row == 0 { "(" } else { "), (" });
-        list(&mut text, columns, first + row * columns);
+/// `(?, ?), (?, ?)`: rows of parameters.
+pub(crate) fn values(rows: usize, columns: usize) -> String {
+    vec![format!("({})", parameters(columns)); rows].join(", ")
+}
+
+/// `?, ?`: parameters.
+pub(crate) fn parameters(count: usize) -> String {
+    vec!["?"; count].join(", ")
+}
+
+/// A statement whose parameters are `?`, in the order in which they are bound, as this connection's database wants it.
+/// SQLite looks through the names of all parameters for each one that has a name (`$1` is one there), which would make
+/// a statement of many rows slow.
+pub(crate) fn statement(connection: &AnyConnection, text: &str) -> AssertSqlSafe<String> {
+    if connection.backend_name() == "SQLite" {
+        return AssertSqlSafe(text.to_owned());
     }
-    text.push(')');
-    text
-}
-
-/// `$3, $4`: parameters, numbered from `first`.
-pub(crate) fn parameters(count: usize, first: usize) -> String {
-    let mut text = String::with_capacity(count * 7);
-    list(&mut text, count, first);
-    text
-}
-
-fn list(text: &mut String, count: usize, first: usize) {
-    for number in first..first + count {
+    let mut parts = text.split('?');
+    let mut numbered = String::with_capacity(text.len() * 5);
+    numbered.push_str(parts.next().unwrap_or_default());
+    for (number, part) in (1..).zip(parts) {
+        let number: u32 = number;
         // Writing to a text cannot fail.
-        let _ = write!(text, "{}${number}", if number == first { "" } else { ", " });
+        let _ = write!(numbered, "${number}{part}");
     }
+    AssertSqlSafe(numbered)
 }
 
 #[cfg(test)]
@@ -54,7 +59,7 @@ mod tests {
         let portions = portions(&rows);
         assert_eq!(portions.iter().map(|portion| portion.len()).collect::<Vec<_>>(), [256, 256, 64, 16, 4, 2, 1]);
         assert_eq!(portions.concat(), rows);
-        assert_eq!(values(2, 2, 3), "($3, $4), ($5, $6)");
-        assert_eq!(parameters(3, 1), "$1, $2, $3");
+        assert_eq!(values(2, 2), "(?, ?), (?, ?)");
+        assert_eq!(parameters(3), "?, ?, ?");
     }
 }

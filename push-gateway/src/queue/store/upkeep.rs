@@ -54,34 +54,37 @@ pub(crate) async fn oldest_due(database: &Database, lane: &str, now_ms: i64) -> 
 
 /// Ends what nobody sends any more (its lane is paused or no longer configured), and forgets what is old.
 pub(crate) async fn clean(database: &Database, now_ms: i64, keep_ms: i64) -> Result<(), StorageError> {
-    const OVER: &str = "due_at IS NOT NULL AND state <> 'sending' AND expires_at > 0 AND expires_at <= $1";
+    const OVER: &str = "due_at IS NOT NULL AND state <> 'sending' AND expires_at > 0 AND expires_at <=";
     // Looked for without the write lock, and ended in portions, so that nobody waits long for it.
     loop {
-        let over = sqlx::AssertSqlSafe(format!("SELECT id FROM push_targets WHERE {OVER} LIMIT 1000"));
+        let over = sqlx::AssertSqlSafe(format!("SELECT id FROM push_targets WHERE {OVER} $1 LIMIT 1000"));
         let rows = sqlx::query(over).bind(now_ms).fetch_all(database.pool()).await?;
         let ids = rows.iter().map(|row| row.try_get("id")).collect::<Result<Vec<String>, _>>()?;
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
         let _turn = database.turn().wait().await;
         let mut transaction = database.begin().await?;
         for portion in rows::portions(&ids) {
-            let those = rows::parameters(portion.len(), 2);
+            let those = rows::parameters(portion.len());
             let marks = format!(
                 "UPDATE push_devices SET wake_at = NULL, wake_target = NULL \
                  WHERE id IN (SELECT device_id FROM push_targets WHERE id IN ({those})) \
-                 AND wake_target IN (SELECT id FROM push_targets WHERE {OVER} AND maybe_taken = 0 AND id IN ({those}))"
+                 AND wake_target IN (SELECT id FROM push_targets WHERE id IN ({those}) AND maybe_taken = 0 AND {OVER} ?)"
             );
+            let mut query = sqlx::query(rows::statement(&transaction, &marks));
+            for id in portion.iter().chain(portion) {
+                query = query.bind(*id);
+            }
+            query.bind(now_ms).execute(&mut *transaction).await?;
             let ends = format!(
                 "UPDATE push_targets SET state = CASE WHEN maybe_taken = 1 THEN 'unknown' ELSE 'expired' END, \
-                 reason = COALESCE(reason, 'expired'), due_at = NULL, lease = NULL, updated_at = $1 \
-                 WHERE {OVER} AND id IN ({those})"
+                 reason = COALESCE(reason, 'expired'), due_at = NULL, lease = NULL, updated_at = ? \
+                 WHERE id IN ({those}) AND {OVER} ?"
             );
-            for statement in [marks, ends] {
-                let mut query = sqlx::query(sqlx::AssertSqlSafe(statement)).bind(now_ms);
-                for id in portion {
-                    query = query.bind(*id);
-                }
-                query.execute(&mut *transaction).await?;
+            let mut query = sqlx::query(rows::statement(&transaction, &ends)).bind(now_ms);
+            for id in portion {
+                query = query.bind(*id);
             }
+            query.bind(now_ms).execute(&mut *transaction).await?;
         }
         // Those that were claimed meanwhile are not over; only what is final makes an event.
         events::store::of_ended(&mut transaction, &ids, now_ms).await?;

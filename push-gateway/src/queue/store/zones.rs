@@ -14,11 +14,11 @@ pub(crate) async fn time_zones(
 ) -> Result<HashMap<String, String>, StorageError> {
     let mut zones = HashMap::new();
     for portion in rows::portions(devices) {
-        let sql = sqlx::AssertSqlSafe(format!(
+        let text = format!(
             "SELECT id, time_zone FROM push_devices WHERE time_zone IS NOT NULL AND id IN ({})",
-            rows::parameters(portion.len(), 1)
-        ));
-        let mut query = sqlx::query(sql);
+            rows::parameters(portion.len())
+        );
+        let mut query = sqlx::query(rows::statement(connection, &text));
         for device in portion {
             query = query.bind(*device);
         }
