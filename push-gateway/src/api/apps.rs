@@ -11,11 +11,15 @@ use tidings_shared::push_api::{AppChecks, AppList};
 
 use super::{Gateway, refusal};
 
+/// Lists the configured apps and what their providers think of their credentials.
+#[utoipa::path(get, path = "/v1/apps", tag = "apps", security(("service_key" = [])), responses((status = 200, body = AppList)))]
 pub(super) async fn list(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Result<Json<AppList>, ApiError> {
     require_service_key(&headers, &gateway.service_keys)?;
     Ok(Json(AppList { apps: gateway.apps.states() }))
 }
 
+/// Asks the providers whether they accept an app's credentials.
+#[utoipa::path(post, path = "/v1/apps/{app}/check", tag = "apps", params(("app" = String, Path, description = "The app (push.apps.NAME)")), security(("service_key" = [])), responses((status = 200, body = AppChecks)))]
 pub(super) async fn check(
     State(gateway): State<Arc<Gateway>>,
     Path(app): Path<String>,

@@ -26,6 +26,8 @@ pub(super) struct Where {
 
 type AskedWhere = Result<Query<Where>, QueryRejection>;
 
+/// Makes a broadcast channel at APNs.
+#[utoipa::path(post, path = "/v1/apps/{app}/channels", tag = "apps", params(("app" = String, Path, description = "The app (push.apps.NAME)")), request_body = tidings_shared::push_api::CreateChannel, security(("service_key" = [])), responses((status = 201, body = Channel)))]
 pub(super) async fn create(
     State(gateway): State<Arc<Gateway>>,
     Path(app): Path<String>,
@@ -42,6 +44,8 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(made)))
 }
 
+/// Lists the broadcast channels of an app.
+#[utoipa::path(get, path = "/v1/apps/{app}/channels", tag = "apps", params(("app" = String, Path, description = "The app (push.apps.NAME)"), ("environment" = Option<tidings_shared::push_api::Environment>, Query, description = "In which of Apple's two worlds")), security(("service_key" = [])), responses((status = 200, body = Channels)))]
 pub(super) async fn list(
     State(gateway): State<Arc<Gateway>>,
     Path(app): Path<String>,
@@ -53,6 +57,8 @@ pub(super) async fn list(
     apns(&gateway, &app, environment)?.channels(environment).await.map(Json).map_err(refused)
 }
 
+/// Shows a broadcast channel.
+#[utoipa::path(get, path = "/v1/apps/{app}/channels/{channel}", tag = "apps", params(("app" = String, Path, description = "The app (push.apps.NAME)"), ("channel" = String, Path, description = "Apple's id for the channel"), ("environment" = Option<tidings_shared::push_api::Environment>, Query, description = "In which of Apple's two worlds")), security(("service_key" = [])), responses((status = 200, body = Channel)))]
 pub(super) async fn show(
     State(gateway): State<Arc<Gateway>>,
     Path((app, channel)): Path<(String, String)>,
@@ -64,6 +70,8 @@ pub(super) async fn show(
     apns(&gateway, &app, environment)?.channel(environment, &channel).await.map(Json).map_err(refused)
 }
 
+/// Removes a broadcast channel.
+#[utoipa::path(delete, path = "/v1/apps/{app}/channels/{channel}", tag = "apps", params(("app" = String, Path, description = "The app (push.apps.NAME)"), ("channel" = String, Path, description = "Apple's id for the channel"), ("environment" = Option<tidings_shared::push_api::Environment>, Query, description = "In which of Apple's two worlds")), security(("service_key" = [])), responses((status = 204)))]
 pub(super) async fn delete(
     State(gateway): State<Arc<Gateway>>,
     Path((app, channel)): Path<(String, String)>,

@@ -10,17 +10,22 @@ use tidings_shared::storage::StorageError;
 
 use crate::apps::Apps;
 use crate::devices::Invalid;
+use crate::devices::describe::Undescribable;
 use crate::provider::Refusal;
 
 pub(super) fn storage(error: impl Into<StorageError>) -> ApiError {
     let error = error.into();
     if error.is_retryable() {
         tracing::warn!(%error, "a request waits for the database");
-        let message = "the database does not answer; try again soon";
-        return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", message).retry_after(5);
+        return database_unavailable();
     }
     tracing::error!(%error, "a request failed");
     ApiError::internal()
+}
+
+pub(super) fn database_unavailable() -> ApiError {
+    let message = "the database does not answer; try again soon";
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", message).retry_after(5)
 }
 
 pub(super) fn invalid(error: &Invalid) -> ApiError {
@@ -30,6 +35,21 @@ pub(super) fn invalid(error: &Invalid) -> ApiError {
         Invalid::ApnsToken(_) | Invalid::FcmToken(_) | Invalid::Subscription(_) => "token_invalid",
     };
     ApiError::new(StatusCode::BAD_REQUEST, code, error.to_string())
+}
+
+/// What a device says of itself cannot be.
+pub(super) fn described(error: &Undescribable) -> ApiError {
+    let code = match error {
+        Undescribable::Locale(..) => "locale_invalid",
+        Undescribable::Version(_) => "version_invalid",
+        Undescribable::TooManyTags(_) | Undescribable::Tag(_) => "tags_invalid",
+    };
+    ApiError::new(StatusCode::BAD_REQUEST, code, error.to_string())
+}
+
+/// A time zone that there is not.
+pub(super) fn time_zone(message: String) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "time_zone_invalid", message)
 }
 
 pub(super) fn push(refusal: &Refusal) -> ApiError {

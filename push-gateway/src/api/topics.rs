@@ -28,6 +28,8 @@ struct Member {
     device: Option<(UserId, String)>,
 }
 
+/// Subscribes devices to a topic at FCM.
+#[utoipa::path(post, path = "/v1/apps/{app}/topics/{topic}/subscribe", tag = "apps", params(("app" = String, Path, description = "The app (push.apps.NAME)"), ("topic" = String, Path, description = "The topic's name")), request_body = TopicMembers, security(("service_key" = [])), responses((status = 200, body = TopicResults)))]
 pub(super) async fn subscribe(
     State(gateway): State<Arc<Gateway>>,
     Path((app, topic)): Path<(String, String)>,
@@ -37,6 +39,8 @@ pub(super) async fn subscribe(
     change(&gateway, Change::Subscribe, &app, &topic, &headers, body).await
 }
 
+/// Takes devices off a topic at FCM.
+#[utoipa::path(post, path = "/v1/apps/{app}/topics/{topic}/unsubscribe", tag = "apps", params(("app" = String, Path, description = "The app (push.apps.NAME)"), ("topic" = String, Path, description = "The topic's name")), request_body = TopicMembers, security(("service_key" = [])), responses((status = 200, body = TopicResults)))]
 pub(super) async fn unsubscribe(
     State(gateway): State<Arc<Gateway>>,
     Path((app, topic)): Path<(String, String)>,

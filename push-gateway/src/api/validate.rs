@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use tidings_shared::http::ApiError;
-use tidings_shared::push_api::{Provider, Push, SendNotification, Verdict, Verdicts};
+use tidings_shared::push_api::{Provider, Push, SendNotification, To, Ttl, Verdict, Verdicts};
 
-use super::{Gateway, refusal};
+use super::{Gateway, addressees, content, refusal};
 use crate::devices::Registered;
 use crate::provider::{Message, Outcome};
 use crate::queue::{Address, NewTarget};
@@ -16,13 +17,18 @@ use crate::queue::{Address, NewTarget};
 const AT_ONCE: usize = 16;
 
 /// Answers for targets that keep every rule that is known here.
-pub(super) async fn answer(
-    gateway: &Gateway,
-    request: &SendNotification,
-    targets: &[NewTarget],
-    expires_at_ms: i64,
-) -> Result<Response, ApiError> {
-    let push = Arc::new(request.push.clone());
+pub(super) async fn answer(gateway: &Gateway, request: &SendNotification, now_ms: i64) -> Result<Response, ApiError> {
+    if matches!(request.to, To::Segment(_)) {
+        let message = "`validate_only` asks the provider of each addressee; that is not for whole segments";
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "body_invalid", message));
+    }
+    let mut connection = gateway.database()?.pool().acquire().await.map_err(refusal::storage)?;
+    let content = content::of(gateway, Some(&mut connection), request, &gateway.ids.next()).await?;
+    let targets = addressees::targets(gateway, Some(&mut connection), request, &content).await?;
+    // The providers take their time; the database need not wait for them.
+    drop(connection);
+    let (targets, push) = (targets.as_slice(), content.push);
+    let expires_at_ms = addressees::expiry(request.ttl.unwrap_or(Ttl::new(gateway.ttl)), now_ms);
     let mut asked = Vec::with_capacity(targets.len());
     for target in targets {
         asked.push(message(gateway, request, &push, target, expires_at_ms).await?);

@@ -1,11 +1,15 @@
 //! The registered devices: which push token reaches which device of which user.
 
+use std::collections::BTreeSet;
+
 use tidings_shared::identity::UserId;
 use tidings_shared::push_api::{Device, Environment, Provider};
 
 use crate::provider::Recipient;
 use crate::provider::webpush::{Subscription, SubscriptionError};
 
+pub(crate) mod describe;
+pub(crate) mod pruning;
 pub(crate) mod store;
 
 #[cfg(test)]
@@ -26,6 +30,16 @@ pub(crate) struct Registration {
     pub(crate) app: String,
     pub(crate) environment: Environment,
     pub(crate) token: String,
+    pub(crate) described: Description,
+}
+
+/// What a device says of itself besides its token. In a registration `None` leaves what is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Description {
+    pub(crate) locale: Option<String>,
+    pub(crate) time_zone: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) tags: Option<BTreeSet<String>>,
 }
 
 /// A registration as it is stored.
@@ -36,12 +50,16 @@ pub(crate) struct Registered {
     pub(crate) generation: i64,
     pub(crate) registered_at: i64,
     pub(crate) wake_at: Option<i64>,
+    /// When the device last came back to the broker.
+    pub(crate) returned_at: Option<i64>,
+    /// Since when its token is thought to be gone.
+    pub(crate) quarantined_at: Option<i64>,
     pub(crate) registration: Registration,
 }
 
 impl From<Registered> for Device {
     fn from(row: Registered) -> Self {
-        let Registration { user, device, client, provider, app, environment, token: _ } = row.registration;
+        let Registration { user, device, client, provider, app, environment, token: _, described } = row.registration;
         Self {
             id: row.id,
             device,
@@ -50,7 +68,14 @@ impl From<Registered> for Device {
             app,
             environment,
             client,
+            locale: described.locale,
+            time_zone: described.time_zone,
+            version: described.version,
+            tags: described.tags.into_iter().flatten().collect(),
             registered_at_ms: row.registered_at,
+            seen_at_ms: row.returned_at.unwrap_or(row.registered_at).max(row.registered_at),
+            generation: row.generation,
+            quarantined_at_ms: row.quarantined_at,
             wake_outstanding: row.wake_at.is_some(),
         }
     }

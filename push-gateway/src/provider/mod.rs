@@ -12,6 +12,7 @@ pub mod apns;
 mod dial;
 pub mod fcm;
 mod payload;
+mod preview;
 mod recipient;
 mod retry_after;
 pub mod webpush;
@@ -19,6 +20,7 @@ pub mod webpush;
 #[cfg(test)]
 pub(crate) use payload::check;
 pub use payload::{Refusal, WakeStyle};
+pub(crate) use preview::preview;
 pub use recipient::Recipient;
 
 /// One app at one provider: credentials, addresses, connections.

@@ -1,6 +1,8 @@
 //! What every provider refuses in a push, checked before anything is stored: sizes, reserved names, kinds.
 
-use tidings_shared::push_api::{Provider, Push};
+use tidings_shared::push_api::{FcmPush, Provider, Push};
+
+const FCM_FIELDS: &str = "a message has the fields notification, data, android, webpush, apns and fcm_options";
 
 /// The longest payload that APNs and FCM take, in bytes.
 pub(crate) const MAX_PAYLOAD: usize = 4096;
@@ -46,7 +48,7 @@ pub enum Refusal {
     #[error("`collapse_id` has {0} bytes; 1 to {MAX_COLLAPSE_ID} are allowed")]
     CollapseId(usize),
     /// A kind that only Apple knows.
-    #[error("a push of kind \"{kind}\" goes to apns only, not to {provider}")]
+    #[error("a push of kind \"{kind}\" goes to one provider only, and not to {provider}")]
     Kind {
         /// Where it was to go.
         provider: Provider,
@@ -89,6 +91,11 @@ pub(crate) fn check(provider: Provider, push: &Push, collapse_id: Option<&str>) 
         Push::Pass {} => for_apple("pass"),
         Push::Apns(_) => for_apple("apns"),
         Push::LiveActivity(_) => for_apple("live_activity"),
+        Push::Fcm(_) if provider != Provider::Fcm => Err(Refusal::Kind { provider, kind: "fcm" }),
+        Push::Fcm(push) => match push.message.keys().find(|name| !FcmPush::FIELDS.contains(&name.as_str())) {
+            Some(name) => Err(Refusal::field("push.message", name, FCM_FIELDS)),
+            None => Ok(()),
+        },
         Push::Alert { data, .. } => match data.keys().find(|name| reserved(name)) {
             Some(name) => Err(Refusal::ReservedName(name.clone())),
             None => Ok(()),

@@ -2,19 +2,20 @@
 //! verdict on a push that is not sent.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Environment, Provider};
 use crate::identity::UserId;
 
 /// Answer of `GET /v1/apps`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AppList {
     /// In the order of their names.
     pub apps: Vec<AppState>,
 }
 
 /// One app at one provider.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AppState {
     /// Its name (`push.apps.NAME`).
     pub app: String,
@@ -32,7 +33,7 @@ pub struct AppState {
 }
 
 /// What a provider thinks of credentials.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CredentialState {
     /// Not used yet.
@@ -46,7 +47,7 @@ pub enum CredentialState {
 }
 
 /// One credential of an app.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Credential {
     /// Names it: a key id, a certificate's or a service account's file. Never the secret.
     pub name: String,
@@ -73,14 +74,14 @@ pub struct Credential {
 }
 
 /// Answer of `POST /v1/apps/{app}/check`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AppChecks {
     /// One for each credential, and for APNs one for each environment.
     pub checks: Vec<AppCheck>,
 }
 
 /// What a provider said to credentials when it was asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AppCheck {
     /// Who was asked.
     pub provider: Provider,
@@ -101,7 +102,7 @@ pub struct AppCheck {
 }
 
 /// Body of `POST /v1/apps/{app}/channels`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateChannel {
     /// In which of Apple's two worlds.
@@ -113,7 +114,7 @@ pub struct CreateChannel {
 }
 
 /// A broadcast channel. Answer of `POST /v1/apps/{app}/channels` and of `GET /v1/apps/{app}/channels/{id}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Channel {
     /// Apple's id for it: devices subscribe with it, and `{"to":{"channel":{"id":…}}}` sends to it.
     pub id: String,
@@ -124,7 +125,7 @@ pub struct Channel {
 }
 
 /// Answer of `GET /v1/apps/{app}/channels`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Channels {
     /// In which of Apple's two worlds.
     pub environment: Environment,
@@ -133,7 +134,7 @@ pub struct Channels {
 }
 
 /// Body of `POST /v1/apps/{app}/topics/{topic}/subscribe` and `…/unsubscribe`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TopicMembers {
     /// Registration tokens.
@@ -145,7 +146,7 @@ pub struct TopicMembers {
 }
 
 /// Answer of `POST /v1/apps/{app}/topics/{topic}/subscribe` and `…/unsubscribe`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TopicResults {
     /// How many were subscribed or unsubscribed.
     pub done: usize,
@@ -154,7 +155,7 @@ pub struct TopicResults {
 }
 
 /// A device that was not subscribed or unsubscribed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TopicFailure {
     /// Which of `tokens`, counted from 0; absent when a user was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -170,14 +171,14 @@ pub struct TopicFailure {
 }
 
 /// Answer of `POST /v1/notifications` with `"validate_only": true`: nothing was stored or sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Verdicts {
     /// One for each target.
     pub verdicts: Vec<Verdict>,
 }
 
 /// What would become of a push to one target.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Verdict {
     /// The device's name; absent when something else was addressed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,9 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 /// The push types of APNs (`apns-push-type`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ApnsPushType {
     /// Shows something, plays a sound or sets the badge.
@@ -75,12 +76,13 @@ impl fmt::Display for ApnsPushType {
 }
 
 /// A push in Apple's own words: the payload goes out as it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApnsPush {
     /// What kind of push it is; the topic's suffix follows from it.
     pub push_type: ApnsPushType,
     /// The JSON object that Apple gets: 4096 bytes at most, 5120 for `voip` and for a broadcast channel.
+    #[schema(value_type = Object)]
     pub payload: Map<String, Value>,
     /// 10 (at once), 5 (with regard to the battery) or 1 (only that); 10 is refused for `background`. When absent: 5
     /// for `background`, else 10.
@@ -89,7 +91,7 @@ pub struct ApnsPush {
 }
 
 /// What happens to a Live Activity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LiveActivityEvent {
     /// It begins: sent to a push-to-start token.
@@ -113,7 +115,7 @@ impl LiveActivityEvent {
 }
 
 /// The words that announce a change of a Live Activity.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LiveActivityAlert {
     /// First line.
@@ -126,13 +128,14 @@ pub struct LiveActivityAlert {
 }
 
 /// A Live Activity's push. Times are seconds since 1970, as Apple has them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LiveActivity {
     /// What happens.
     pub event: LiveActivityEvent,
     /// The dynamic content, in the form of the app's `ContentState`. Required, unless the activity ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub content_state: Option<Map<String, Value>>,
     /// Orders updates: the phone keeps the newest. The time of the request when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,6 +151,7 @@ pub struct LiveActivity {
     pub attributes_type: Option<String>,
     /// The content that never changes; with `start`, and only there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub attributes: Option<Map<String, Value>>,
     /// With `start`: the broadcast channel that the new activity gets its updates from.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,11 +1,12 @@
 //! Addressees that a provider itself knows: FCM's topics, conditions and installations, APNs' broadcast channels.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Environment, default_app};
 
 /// Whoever has subscribed to a topic at FCM.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TopicTarget {
     /// The name of a configured app (`push.apps.NAME`).
@@ -16,7 +17,7 @@ pub struct TopicTarget {
 }
 
 /// Whoever has subscribed to a combination of topics at FCM.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConditionTarget {
     /// The name of a configured app (`push.apps.NAME`).
@@ -27,7 +28,7 @@ pub struct ConditionTarget {
 }
 
 /// One installation of an app, by its Firebase installation id.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InstallationTarget {
     /// The name of a configured app (`push.apps.NAME`).
@@ -38,7 +39,7 @@ pub struct InstallationTarget {
 }
 
 /// Whoever has subscribed to a broadcast channel at APNs (Live Activities).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChannelTarget {
     /// The name of a configured app (`push.apps.NAME`).

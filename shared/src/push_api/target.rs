@@ -1,11 +1,12 @@
 //! What became of a notification at one device.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Provider;
 
 /// What became of a notification at one device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Target {
     /// Names the target; it is the `apns-id` that Apple sees.
     pub id: String,
@@ -42,7 +43,7 @@ pub struct Target {
 }
 
 /// Where a push is on its way to one device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TargetState {
     /// Stored; not tried yet.
@@ -55,7 +56,9 @@ pub enum TargetState {
     Accepted,
     /// It will never be delivered: the reason says why. Final.
     Dead,
-    /// Its time to live ended, or the device came back before it was sent. Final.
+    /// It was not sent and never will be: its time to live ended (the reason is the provider's last word, or
+    /// `expired`), the device came back (`device_returned`), a newer one with its collapse id took its place
+    /// (`superseded`), the device has had the same news (`duplicate`), or it was cancelled (`cancelled`). Final.
     Expired,
     /// It was handed over, no answer came, and its time to live ended. Final.
     Unknown,

@@ -1,13 +1,18 @@
 //! Whom a notification is for.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
+use utoipa::openapi::{Ref, RefOr, Schema};
 
 use super::subscription;
-use super::{ChannelTarget, ConditionTarget, Environment, InstallationTarget, Provider, TopicTarget, default_app};
+use super::{
+    ChannelTarget, ConditionTarget, Environment, InstallationTarget, Provider, SegmentTarget, TopicTarget, default_app,
+};
 use crate::identity::UserId;
 
 /// The addressee of a notification: exactly one of `{"user":…}`, `{"device":…}`, `{"user":…,"device":…}`,
-/// `{"token":…}`, `{"topic":…}`, `{"condition":…}`, `{"fid":…}` and `{"channel":…}`.
+/// `{"token":…}`, `{"topic":…}`, `{"condition":…}`, `{"fid":…}`, `{"channel":…}` and `{"segment":…}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "ToFields", into = "ToFields")]
 pub enum To {
@@ -24,6 +29,8 @@ pub enum To {
     },
     /// A push token that is not registered here (the passbook-service keeps its own registrations).
     Token(TokenTarget),
+    /// Every device of a segment. Its targets are made after the notification is stored, in portions.
+    Segment(SegmentTarget),
     /// A topic at FCM.
     Topic(TopicTarget),
     /// A combination of topics at FCM.
@@ -35,7 +42,7 @@ pub enum To {
 }
 
 /// A push token with what is needed to use it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenTarget {
     /// Who issued the token.
@@ -64,6 +71,8 @@ struct ToFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<TokenTarget>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    segment: Option<SegmentTarget>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     topic: Option<TopicTarget>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     condition: Option<ConditionTarget>,
@@ -90,13 +99,14 @@ impl TryFrom<ToFields> for To {
             fields.condition.map(Self::Condition),
             fields.fid.map(Self::Installation),
             fields.channel.map(Self::Channel),
+            fields.segment.map(Self::Segment),
         ]
         .into_iter()
         .flatten();
         match (found.next(), found.next()) {
             (Some(to), None) => Ok(to),
             _ => Err("`to` has exactly one of these forms: {\"user\":…}, {\"device\":…}, {\"user\":…,\"device\":…}, \
-                 {\"token\":{…}}, {\"topic\":{…}}, {\"condition\":{…}}, {\"fid\":{…}}, {\"channel\":{…}}"),
+                 {\"token\":{…}}, {\"topic\":{…}}, {\"condition\":{…}}, {\"fid\":{…}}, {\"channel\":{…}}, {\"segment\":…}"),
         }
     }
 }
@@ -113,7 +123,48 @@ impl From<To> for ToFields {
             To::Condition(target) => fields.condition = Some(target),
             To::Installation(target) => fields.fid = Some(target),
             To::Channel(target) => fields.channel = Some(target),
+            To::Segment(target) => fields.segment = Some(target),
         }
         fields
+    }
+}
+
+impl utoipa::PartialSchema for To {
+    fn schema() -> RefOr<Schema> {
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let form = |fields: &[(&str, RefOr<Schema>)]| {
+            fields
+                .iter()
+                .fold(ObjectBuilder::new(), |form, (name, schema)| form.property(*name, schema.clone()).required(*name))
+                .additional_properties(Some(utoipa::openapi::schema::AdditionalProperties::FreeForm(false)))
+        };
+        let (user, device) = (("user", text().into()), ("device", text().into()));
+        OneOfBuilder::new()
+            .description(Some("Exactly one of these forms."))
+            .item(form(&[user.clone()]))
+            .item(form(&[device.clone()]))
+            .item(form(&[user, device]))
+            .item(form(&[("token", Ref::from_schema_name("TokenTarget").into())]))
+            .item(form(&[("topic", Ref::from_schema_name("TopicTarget").into())]))
+            .item(form(&[("condition", Ref::from_schema_name("ConditionTarget").into())]))
+            .item(form(&[("fid", Ref::from_schema_name("InstallationTarget").into())]))
+            .item(form(&[("channel", Ref::from_schema_name("ChannelTarget").into())]))
+            .item(form(&[("segment", Ref::from_schema_name("SegmentTarget").into())]))
+            .into()
+    }
+}
+
+impl ToSchema for To {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        fn with<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+            schemas.push((T::name().into_owned(), T::schema()));
+            T::schemas(schemas);
+        }
+        with::<TokenTarget>(schemas);
+        with::<TopicTarget>(schemas);
+        with::<ConditionTarget>(schemas);
+        with::<InstallationTarget>(schemas);
+        with::<ChannelTarget>(schemas);
+        with::<SegmentTarget>(schemas);
     }
 }

@@ -60,6 +60,19 @@ impl From<Ttl> for String {
     }
 }
 
+impl utoipa::PartialSchema for Ttl {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .pattern(Some("^[0-9]+(ms|s|m|h|d)$"))
+            .description(Some("A whole number with ms, s, m, h or d; 28d at most."))
+            .examples(["1h"])
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for Ttl {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -90,6 +90,10 @@ impl Phone {
             token: self.push_token.clone(),
             environment: Environment::Production,
             client: Some(self.config.client.clone()),
+            locale: None,
+            time_zone: None,
+            version: None,
+            tags: None,
         };
         let request = client.put(&url).bearer_auth(&self.config.token).json(&body);
         let response = request.send().await.with_context(|| format!("{url} cannot be reached"))?;

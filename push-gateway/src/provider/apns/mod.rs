@@ -24,6 +24,16 @@ mod rules;
 mod signer;
 mod transport;
 
+/// The payload that Apple would get, its size, and how large it may be.
+pub(crate) fn preview(
+    push: &tidings_shared::push_api::Push,
+    wake: &super::WakeStyle,
+    now_s: i64,
+) -> (serde_json::Value, usize, usize) {
+    let payload = payload::payload(push, wake, now_s);
+    (super::preview::value(&payload), payload.len(), push_type::max_payload(push_type::of(push, wake)))
+}
+
 #[cfg(test)]
 mod tests;
 

@@ -34,7 +34,7 @@ struct Words<'a> {
 /// The payload. `at_s` is the time of the request, in seconds since 1970: Live Activities are ordered by it.
 pub(super) fn payload(push: &Push, wake: &WakeStyle, at_s: i64) -> Bytes {
     match (push, wake) {
-        (Push::Pass {}, _) => Bytes::from_static(b"{}"),
+        (Push::Pass {} | Push::Fcm(_), _) => Bytes::from_static(b"{}"),
         (Push::Wake {}, WakeStyle::Silent) => Bytes::from_static(br#"{"aps":{"content-available":1}}"#),
         (Push::Wake {}, WakeStyle::Visible { title, body }) => {
             text(&json!({"aps": {"alert": {"title": title, "body": body}, "content-available": 1}}))

@@ -14,7 +14,8 @@ pub(super) const MAX_LONG_PAYLOAD: usize = 5120;
 pub(super) fn of(push: &Push, wake: &WakeStyle) -> ApnsPushType {
     match (push, wake) {
         (Push::Alert { .. }, _) | (Push::Wake {}, WakeStyle::Visible { .. }) => ApnsPushType::Alert,
-        (Push::Wake {}, WakeStyle::Silent) | (Push::Pass {}, _) => ApnsPushType::Background,
+        // One of Google's is refused when it is submitted.
+        (Push::Wake {}, WakeStyle::Silent) | (Push::Pass {} | Push::Fcm(_), _) => ApnsPushType::Background,
         (Push::Apns(push), _) => push.push_type,
         (Push::LiveActivity(_), _) => ApnsPushType::LiveActivity,
     }

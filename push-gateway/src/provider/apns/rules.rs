@@ -101,6 +101,7 @@ pub(super) fn recipient(recipient: Recipient<'_>, push: &Push) -> Result<(), Ref
         Push::Alert { .. } => "alert",
         Push::Wake {} => "wake",
         Push::Pass {} => "pass",
+        Push::Fcm(_) => "fcm",
     };
     Err(Refusal::field("push.kind", kind, "a broadcast channel carries Live Activities only (`live_activity`)"))
 }

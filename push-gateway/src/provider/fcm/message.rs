@@ -22,6 +22,11 @@ pub(super) fn body(message: &Message, wake: &WakeStyle, now_ms: i64, validate_on
     let (target, name) = recipient::target(&message.token);
     let mut built = Map::from_iter([(target.to_owned(), Value::from(name))]);
     built.extend(content(&message.push, wake));
+    if let Push::Fcm(push) = &*message.push
+        && let Some(Value::Object(own)) = push.message.get("android")
+    {
+        android.extend(own.clone());
+    }
     built.insert("android".to_owned(), Value::Object(android));
     if let Some(apns) = apns(message, wake) {
         built.insert("apns".to_owned(), apns);
@@ -32,6 +37,17 @@ pub(super) fn body(message: &Message, wake: &WakeStyle, now_ms: i64, validate_on
 /// How large the part is that FCM's limit of 4096 bytes counts.
 pub(super) fn content_size(push: &Push, wake: &WakeStyle) -> usize {
     Value::Object(content(push, wake)).to_string().len()
+}
+
+/// The content with what a push has of its own for Android.
+pub(super) fn preview(push: &Push, wake: &WakeStyle) -> Value {
+    let mut built = content(push, wake);
+    if let Push::Fcm(push) = push
+        && let Some(android) = push.message.get("android")
+    {
+        built.insert("android".to_owned(), android.clone());
+    }
+    Value::Object(built)
 }
 
 fn content(push: &Push, wake: &WakeStyle) -> Map<String, Value> {
@@ -53,6 +69,10 @@ fn content(push: &Push, wake: &WakeStyle) -> Map<String, Value> {
                 let data = data.iter().map(|(name, value)| (name.clone(), Value::from(text(value)))).collect();
                 content.insert("data".to_owned(), Value::Object(data));
             }
+        }
+        (Push::Fcm(push), _) => {
+            let own = push.message.iter().filter(|(name, _)| name.as_str() != "android");
+            content.extend(own.map(|(name, value)| (name.clone(), value.clone())));
         }
         // Refused when they were submitted.
         (Push::Pass {} | Push::Apns(_) | Push::LiveActivity(_), _) => {}

@@ -16,6 +16,14 @@ mod pacer;
 mod recipient;
 pub mod topics;
 
+/// The message that Google would get, less who it is for and when it ends; the size that its limit counts, and that limit.
+pub(crate) fn preview(
+    push: &tidings_shared::push_api::Push,
+    wake: &super::WakeStyle,
+) -> (serde_json::Value, usize, usize) {
+    (message::preview(push, wake), message::content_size(push, wake), MAX_PAYLOAD)
+}
+
 #[cfg(test)]
 mod tests;
 

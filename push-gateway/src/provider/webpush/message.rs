@@ -29,7 +29,7 @@ pub(super) fn payload(push: &Push, wake: &WakeStyle) -> Vec<u8> {
             Value::Object(payload)
         }
         // Refused when they were submitted.
-        (Push::Pass {} | Push::Apns(_) | Push::LiveActivity(_), _) => json!({}),
+        (Push::Pass {} | Push::Apns(_) | Push::LiveActivity(_) | Push::Fcm(_), _) => json!({}),
     };
     payload.to_string().into_bytes()
 }

@@ -24,6 +24,15 @@ mod policy;
 mod subscription;
 mod vapid;
 
+/// What the browser would get, its size before it is encrypted, and how large it may be.
+pub(crate) fn preview(
+    push: &tidings_shared::push_api::Push,
+    wake: &super::WakeStyle,
+) -> (serde_json::Value, usize, usize) {
+    let payload = message::payload(push, wake);
+    (super::preview::value(payload.as_ref()), payload.len(), MAX_PLAINTEXT)
+}
+
 #[cfg(test)]
 mod tests;
 
