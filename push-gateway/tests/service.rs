@@ -45,9 +45,6 @@ async fn simulators(folder: &tempfile::TempDir, shutdown: &Shutdown) -> Simulato
 fn config(folder: &tempfile::TempDir, simulators: &Simulators) -> Config {
     let credentials = simulators.credentials();
     let key = &credentials.apns_key;
-    // The raw form that `web-push generate-vapid-keys` writes.
-    let vapid = folder.path().join("vapid.key");
-    std::fs::write(&vapid, "yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw").unwrap();
     let mut loader = Loader::new(&[tidings_shared::config::SETTINGS, SETTINGS]);
     for (path, value) in [
         ("data", folder.path().display().to_string()),
@@ -63,7 +60,7 @@ fn config(folder: &tempfile::TempDir, simulators: &Simulators) -> Config {
         ("push.apps.default.apns.url", credentials.apns_url.clone()),
         ("push.apps.default.fcm.service_account_file", credentials.fcm_account_file.display().to_string()),
         ("push.apps.default.fcm.url", credentials.fcm_url.clone()),
-        ("push.apps.default.webpush.private_key_file", vapid.display().to_string()),
+        ("push.apps.default.webpush.private_key_file", credentials.webpush_key_file.display().to_string()),
         ("push.apps.default.webpush.contact", "mailto:operations@example.org".to_owned()),
         ("push.webpush.allow", "127.0.0.0/8".to_owned()),
         ("push.credentials_check", "100ms".to_owned()),

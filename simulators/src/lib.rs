@@ -87,6 +87,8 @@ pub struct Credentials {
     pub fcm_account: ServiceAccount,
     /// Its key file.
     pub fcm_account_file: PathBuf,
+    /// A private key (PEM) for the pushes to simulated browsers; they take any.
+    pub webpush_key_file: PathBuf,
     /// `http://…` of the control; also the `iss` of development tokens.
     pub control_url: String,
     /// Where the keys of development tokens are.
@@ -145,6 +147,7 @@ impl Simulators {
         };
         let fcm = FcmSimulator::new(config.fcm.clone(), &fcm_url, inbox.clone(), clock.clone());
         let webpush = WebPushSimulator::new(&fcm_url, inbox.clone(), clock.clone());
+        let webpush_key = DevelopmentKey::load_or_create(&config.folder.join("webpush"))?;
         let fcm_folder = config.folder.join("fcm");
         let fcm_account = fcm.load_or_create_service_account(&fcm_folder)?;
 
@@ -161,6 +164,7 @@ impl Simulators {
             fcm_url,
             fcm_account,
             fcm_account_file: fcm_folder.join(fcm::ACCOUNT_FILE),
+            webpush_key_file: webpush_key.file,
             jwks_url: format!("{control_url}/.well-known/jwks.json"),
             control_url,
         };

@@ -190,6 +190,8 @@ pub struct Retry {
     pub maybe_taken: bool,
     /// The provider was not reached: this says nothing about the push, so it is tried as long as it is worth it.
     pub unreached: bool,
+    /// It says nothing about other pushes: our own pace, or one push service among many.
+    pub isolated: bool,
 }
 
 impl Retry {

@@ -100,6 +100,9 @@ impl Breaker {
 
     /// Takes an answer into account.
     fn note(&self, answer: &Answer) {
+        if matches!(answer.outcome, Outcome::Retry(retry) if retry.isolated) {
+            return;
+        }
         let now = self.clock.now_ms();
         let mut inner = self.lock();
         if !away(answer) {

@@ -192,7 +192,7 @@ async fn read_body(mut response: reqwest::Response) -> Vec<u8> {
 
 /// Not handed over, for our own reasons: says nothing about the push.
 fn paced(wait: Duration) -> Outcome {
-    Outcome::Retry(Retry { after: Some(wait), unreached: true, ..Retry::default() })
+    Outcome::Retry(Retry { after: Some(wait), unreached: true, isolated: true, ..Retry::default() })
 }
 
 /// Whether a status of an HTTP call to Google is worth another try.

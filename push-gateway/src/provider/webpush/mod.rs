@@ -14,7 +14,7 @@ use tidings_shared::clock::Clock;
 use tidings_shared::push_api::{Provider, Push};
 use tokio::sync::Semaphore;
 
-use super::{Answer, Message, Refusal, Retry, WakeStyle};
+use super::{Answer, Message, Outcome, Refusal, Retry, WakeStyle};
 
 mod answer;
 mod encryption;
@@ -108,6 +108,15 @@ impl WebPush {
     /// Sends one push and says what came of it. Dropping the future cancels the request; the push service may have
     /// taken the push all the same.
     pub async fn send(&self, message: &Message) -> Answer {
+        let answer = self.attempt(message).await;
+        match answer.outcome {
+            // Anybody may name a push service that fails: it must not stop the pushes to all others.
+            Outcome::Retry(retry) => Answer { outcome: Outcome::Retry(Retry { isolated: true, ..retry }), ..answer },
+            _ => answer,
+        }
+    }
+
+    async fn attempt(&self, message: &Message) -> Answer {
         let request = match self.request(message) {
             Ok(request) => request,
             Err(answer) => return answer,
@@ -116,7 +125,7 @@ impl WebPush {
         // A service that is slow gets no more than its share; what is above it comes again.
         let Ok(_place) = places.try_acquire() else {
             let wait = Retry { after: Some(Duration::from_secs(1)), unreached: true, ..Retry::default() };
-            return Answer::without_status(super::Outcome::Retry(wait), "origin_busy");
+            return Answer::without_status(Outcome::Retry(wait), "origin_busy");
         };
         let sent = self.http.post(request.url).headers(request.headers).body(request.body).send().await;
         let mut response = match sent {
@@ -136,7 +145,7 @@ impl WebPush {
     }
 
     fn request(&self, message: &Message) -> Result<Prepared, Answer> {
-        let dead = |reason: &'static str| Answer::without_status(super::Outcome::Dead, reason);
+        let dead = |reason: &'static str| Answer::without_status(Outcome::Dead, reason);
         let subscription = Subscription::parse(&message.token).map_err(|error| {
             tracing::warn!(target = %message.id, %error, "a Web Push subscription cannot be read");
             dead("subscription_invalid")
@@ -153,7 +162,7 @@ impl WebPush {
         })?;
         let authorization = self.vapid.authorization(&endpoint.origin, now_ms / 1000).map_err(|error| {
             tracing::error!(%error, "the VAPID token could not be signed");
-            Answer::without_status(super::Outcome::Pause, "signing_failed")
+            Answer::without_status(Outcome::Pause, "signing_failed")
         })?;
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(AUTHORIZATION, authorization);
