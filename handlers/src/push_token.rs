@@ -48,6 +48,10 @@ struct Register {
     #[serde(default)]
     environment: Environment,
     device: Option<String>,
+    locale: Option<String>,
+    time_zone: Option<String>,
+    version: Option<String>,
+    tags: Option<Vec<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -71,6 +75,10 @@ async fn register_push_token(
         token: wish.token,
         environment: wish.environment,
         client: (!sender.client.is_empty()).then(|| sender.client.clone()),
+        locale: wish.locale,
+        time_zone: wish.time_zone,
+        version: wish.version,
+        tags: wish.tags,
     };
     let url = gateway.device_url(&device);
     gateway.call(&sender, &request, &device, || gateway.http.put(&url).json(&body)).await

@@ -5,135 +5,29 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tidings_shared::auth::VerifierConfig;
-use tidings_shared::config::{Kind, Setting, Settings};
+use tidings_shared::config::{Setting, Settings};
 
 use crate::provider::WakeStyle;
 
+mod registry;
+mod settings;
+
+use settings::OWN;
+
+pub use registry::{GorushConfig, RegistryConfig, WebhookConfig};
+
 /// Settings of this service, besides the shared ones.
-pub const SETTINGS: &[Setting] = &[
-    Setting::new("push.listen", Kind::Address, "127.0.0.1:8081", "Where the push-gateway's HTTP interface listens."),
-    Setting::optional(
-        "push.database",
-        Kind::Url,
-        "Database of devices and queue; the file push.db in the data folder when unset.",
-    ),
-    Setting::new("push.database_connections", Kind::Count { min: 1, max: 1000 }, "16", "Connections to the database."),
-    Setting::new(
-        "push.broker",
-        Kind::Url,
-        "mqtt://127.0.0.1:1883",
-        "The broker whose events wake devices: mqtt://HOST:PORT or mqtts://HOST:PORT. Logs in with keys.handler.",
-    ),
-    Setting::new(
-        "push.wake.enabled",
-        Kind::Flag,
-        "true",
-        "Listen to the broker's events. With several gateways on one database, one of them listens.",
-    ),
-    Setting::new(
-        "push.wake.client_id",
-        Kind::Text,
-        "tidings-push-gateway",
-        "MQTT client id; no other process may use it.",
-    ),
-    Setting::new("push.wake.ttl", Kind::Duration, "1d", "How long a wake push is worth delivering; 28d at most."),
-    Setting::new(
-        "push.wake.style",
-        Kind::Choice(&["silent", "visible"]),
-        "silent",
-        "silent: the app is woken in the background; visible: a notification with fixed words is shown.",
-    ),
-    Setting::new("push.wake.title", Kind::Text, "New message", "First line of a visible wake push."),
-    Setting::new("push.wake.body", Kind::Text, "Open the app to read it.", "Text of a visible wake push."),
-    Setting::new(
-        "push.ttl",
-        Kind::Duration,
-        "1d",
-        "How long a notification without a ttl of its own is worth delivering; 28d at most.",
-    ),
-    Setting::new("push.keep", Kind::Duration, "7d", "How long the record of a finished notification is kept."),
-    Setting::new(
-        "push.concurrency",
-        Kind::Count { min: 1, max: 10_000 },
-        "500",
-        "Pushes under way at once for one app at one provider.",
-    ),
-    Setting::new(
-        "push.lease",
-        Kind::Duration,
-        "60s",
-        "How long a push may be under way; that of a process that died is sent again after this time. At least 2s.",
-    ),
-    Setting::new(
-        "push.recheck",
-        Kind::Duration,
-        "60s",
-        "How often an app whose credentials are refused is tried again.",
-    ),
-    Setting::new(
-        "push.retry.first",
-        Kind::Duration,
-        "10s",
-        "Pause after the first failed attempt; it doubles from there.",
-    ),
-    Setting::new("push.retry.longest", Kind::Duration, "15m", "Longest pause between attempts."),
-    Setting::new(
-        "push.retry.give_up",
-        Kind::Duration,
-        "60m",
-        "A push that a provider answers with errors for this long is given up.",
-    ),
-    Setting::new(
-        "push.max_devices_per_user",
-        Kind::Count { min: 1, max: 100_000 },
-        "32",
-        "Devices that one user may register.",
-    ),
-    Setting::new("push.max_body", Kind::Bytes, "64KiB", "Largest body of an HTTP request."),
-    Setting::optional(
-        "push.ca_file",
-        Kind::Path,
-        "PEM certificates to trust at providers and the broker, besides the system's (simulators, a private broker).",
-    ),
-    Setting::new(
-        "push.apns.connections",
-        Kind::Count { min: 1, max: 100 },
-        "2",
-        "HTTP/2 connections to one APNs address with one set of credentials; more than one only under load.",
-    ),
-    Setting::new("push.apns.request_timeout", Kind::Duration, "15s", "How long APNs may take to answer."),
-    Setting::optional("push.apps.*.apns.topic", Kind::Text, "The app's bundle id, or the pass type identifier."),
-    Setting::optional(
-        "push.apps.*.apns.key_file",
-        Kind::Path,
-        "The .p8 key from Apple's portal; needs key_id and team_id.",
-    ),
-    Setting::optional("push.apps.*.apns.key_id", Kind::Text, "The key's id, ten characters."),
-    Setting::optional("push.apps.*.apns.team_id", Kind::Text, "The team's id, ten characters."),
-    Setting::optional("push.apps.*.apns.certificate_file", Kind::Path, "A client certificate (PEM) instead of a key."),
-    Setting::optional(
-        "push.apps.*.apns.certificate_key_file",
-        Kind::Path,
-        "The certificate's private key (PEM); in certificate_file when unset.",
-    ),
-    Setting::optional("push.apps.*.apns.url", Kind::Url, "Production address; https://api.push.apple.com when unset."),
-    Setting::optional(
-        "push.apps.*.apns.sandbox_url",
-        Kind::Url,
-        "Sandbox address; https://api.sandbox.push.apple.com when url is unset too, else none.",
-    ),
-    Setting::optional(
-        "push.apps.*.fcm.service_account_file",
-        Kind::Path,
-        "The service account's JSON from the Google Cloud console.",
-    ),
-    Setting::optional(
-        "push.apps.*.fcm.project",
-        Kind::Text,
-        "The Firebase project's id; the service account's project when unset.",
-    ),
-    Setting::optional("push.apps.*.fcm.url", Kind::Url, "FCM's address; https://fcm.googleapis.com when unset."),
-];
+pub const SETTINGS: &[Setting] = &joined();
+
+const fn joined() -> [Setting; OWN.len() + registry::SETTINGS.len()] {
+    let mut all = [OWN[0]; OWN.len() + registry::SETTINGS.len()];
+    let mut index = 0;
+    while index < all.len() {
+        all[index] = if index < OWN.len() { OWN[index] } else { registry::SETTINGS[index - OWN.len()] };
+        index += 1;
+    }
+    all
+}
 
 /// The service's configuration.
 #[derive(Clone, Debug)]
@@ -162,6 +56,16 @@ pub struct Config {
     pub recheck: Duration,
     /// First pause, longest pause, and when to give up.
     pub retry: RetryConfig,
+    /// What each class of priority leaves to each one above it.
+    pub reserved: usize,
+    /// The zone of devices that have told none.
+    pub time_zone: String,
+    /// How much may wait, and how fast it goes.
+    pub limits: LimitsConfig,
+    /// When a provider counts as away.
+    pub breaker: BreakerConfig,
+    /// Largest body of a batch in bytes.
+    pub max_batch_body: usize,
     /// Devices of one user.
     pub max_devices: u64,
     /// Largest request body in bytes.
@@ -172,6 +76,20 @@ pub struct Config {
     pub apns_connections: usize,
     /// How long APNs may take to answer.
     pub apns_request_timeout: Duration,
+    /// How often credential files are looked at.
+    pub credentials_check: Duration,
+    /// Messages a minute of one Firebase project.
+    pub fcm_per_minute: u64,
+    /// How long bulk keeps away from the full quarter hours.
+    pub fcm_quarter_hour_pause: Duration,
+    /// Where Web Push may go.
+    pub webpush: WebPushPolicy,
+    /// When devices are forgotten, and how long events are kept.
+    pub registry: RegistryConfig,
+    /// How webhooks work.
+    pub webhooks: WebhookConfig,
+    /// The routes of gorush.
+    pub gorush: GorushConfig,
     /// The apps, by name.
     pub apps: Vec<AppConfig>,
     /// How app tokens are verified.
@@ -180,6 +98,21 @@ pub struct Config {
     pub handler_keys: Vec<String>,
     /// Keys that backends use here.
     pub service_keys: Vec<String>,
+}
+
+/// Where Web Push may go, and how.
+#[derive(Clone, Debug)]
+pub struct WebPushPolicy {
+    /// Networks and host names besides the public internet.
+    pub allow: Vec<String>,
+    /// Ports of everybody else.
+    pub ports: Vec<String>,
+    /// `http://` is enough for what `allow` names.
+    pub plain_http: bool,
+    /// Requests at once to one push service.
+    pub per_origin: usize,
+    /// How long a push service may take to answer.
+    pub request_timeout: Duration,
 }
 
 /// Where the broker's events come from.
@@ -204,6 +137,34 @@ pub struct RetryConfig {
     pub give_up: Duration,
 }
 
+/// How much may wait, and how fast it goes.
+#[derive(Clone, Copy, Debug)]
+pub struct LimitsConfig {
+    /// Pushes that wait, in all.
+    pub queue: u64,
+    /// Pushes of one app at one provider that wait.
+    pub queue_per_app: u64,
+    /// Pushes a second of one app at one provider; 0: no limit.
+    pub per_app: u64,
+    /// Pushes to one device in `device_window`; 0: no limit.
+    pub per_device: u64,
+    /// See `per_device`.
+    pub device_window: Duration,
+}
+
+/// When a provider counts as away, and for how long it is left alone.
+#[derive(Clone, Copy, Debug)]
+pub struct BreakerConfig {
+    /// After so many failures without an answer in between …
+    pub failures: u32,
+    /// … over so long a time at least.
+    pub window: Duration,
+    /// The first pause.
+    pub pause: Duration,
+    /// The longest.
+    pub longest: Duration,
+}
+
 /// One named app.
 #[derive(Clone, Debug)]
 pub struct AppConfig {
@@ -213,6 +174,8 @@ pub struct AppConfig {
     pub apns: Option<ApnsConfig>,
     /// At Google.
     pub fcm: Option<FcmConfig>,
+    /// At the push services of browsers and of UnifiedPush.
+    pub webpush: Option<WebPushConfig>,
 }
 
 /// An app at Apple.
@@ -234,6 +197,12 @@ pub struct ApnsConfig {
     pub url: Option<String>,
     /// Sandbox address.
     pub sandbox_url: Option<String>,
+    /// Further credentials.
+    pub credentials_folder: Option<PathBuf>,
+    /// The broadcast channels' management.
+    pub channels_url: Option<String>,
+    /// The same of the sandbox.
+    pub sandbox_channels_url: Option<String>,
 }
 
 /// An app at Google.
@@ -245,6 +214,19 @@ pub struct FcmConfig {
     pub project: Option<String>,
     /// FCM's address.
     pub url: Option<String>,
+    /// Further service accounts.
+    pub credentials_folder: Option<PathBuf>,
+    /// The service for topic subscriptions.
+    pub topics_url: Option<String>,
+}
+
+/// An app towards push services.
+#[derive(Clone, Debug, Default)]
+pub struct WebPushConfig {
+    /// The VAPID key.
+    pub private_key_file: Option<PathBuf>,
+    /// Whom push services write to.
+    pub contact: Option<String>,
 }
 
 impl Config {
@@ -278,11 +260,40 @@ impl Config {
                 longest: settings.duration("push.retry.longest"),
                 give_up: settings.duration("push.retry.give_up"),
             },
+            reserved: usize::try_from(settings.count("push.reserved")).unwrap_or(usize::MAX),
+            time_zone: settings.text("push.time_zone"),
+            limits: LimitsConfig {
+                queue: settings.count("push.limits.queue"),
+                queue_per_app: settings.count("push.limits.queue_per_app"),
+                per_app: settings.count("push.limits.per_app"),
+                per_device: settings.count("push.limits.per_device"),
+                device_window: settings.duration("push.limits.per_device_window"),
+            },
+            breaker: BreakerConfig {
+                failures: u32::try_from(settings.count("push.breaker.failures")).unwrap_or(u32::MAX),
+                window: settings.duration("push.breaker.window"),
+                pause: settings.duration("push.breaker.pause"),
+                longest: settings.duration("push.breaker.longest"),
+            },
+            max_batch_body: settings.bytes("push.max_batch_body"),
             max_devices: settings.count("push.max_devices_per_user"),
             max_body: settings.bytes("push.max_body"),
             ca_file: settings.optional_path("push.ca_file"),
             apns_connections: usize::try_from(settings.count("push.apns.connections")).unwrap_or(1),
             apns_request_timeout: settings.duration("push.apns.request_timeout"),
+            credentials_check: settings.duration("push.credentials_check").max(Duration::from_millis(100)),
+            fcm_per_minute: settings.count("push.fcm.per_minute"),
+            fcm_quarter_hour_pause: settings.duration("push.fcm.quarter_hour_pause"),
+            webpush: WebPushPolicy {
+                allow: settings.texts("push.webpush.allow"),
+                ports: settings.texts("push.webpush.ports"),
+                plain_http: settings.flag("push.webpush.plain_http"),
+                per_origin: usize::try_from(settings.count("push.webpush.per_origin")).unwrap_or(usize::MAX),
+                request_timeout: settings.duration("push.webpush.request_timeout"),
+            },
+            registry: RegistryConfig::read(settings),
+            webhooks: WebhookConfig::read(settings),
+            gorush: GorushConfig::read(settings),
             apps: settings.names("push.apps").iter().map(|name| AppConfig::read(settings, name)).collect(),
             auth: VerifierConfig::from_settings(settings),
             handler_keys: settings.texts("keys.handler"),
@@ -304,26 +315,54 @@ impl AppConfig {
             certificate_key_file: path("apns.certificate_key_file"),
             url: text("apns.url"),
             sandbox_url: text("apns.sandbox_url"),
+            credentials_folder: path("apns.credentials_folder"),
+            channels_url: text("apns.channels_url"),
+            sandbox_channels_url: text("apns.sandbox_channels_url"),
         };
         let fcm = FcmConfig {
             service_account_file: path("fcm.service_account_file"),
             project: text("fcm.project"),
             url: text("fcm.url"),
+            credentials_folder: path("fcm.credentials_folder"),
+            topics_url: text("fcm.topics_url"),
         };
-        Self { name: name.to_owned(), apns: apns.mentioned().then_some(apns), fcm: fcm.mentioned().then_some(fcm) }
+        let webpush =
+            WebPushConfig { private_key_file: path("webpush.private_key_file"), contact: text("webpush.contact") };
+        Self {
+            name: name.to_owned(),
+            apns: apns.mentioned().then_some(apns),
+            fcm: fcm.mentioned().then_some(fcm),
+            webpush: webpush.mentioned().then_some(webpush),
+        }
     }
 }
 
 impl ApnsConfig {
     fn mentioned(&self) -> bool {
-        let texts = [&self.topic, &self.key_id, &self.team_id, &self.url, &self.sandbox_url];
-        let paths = [&self.key_file, &self.certificate_file, &self.certificate_key_file];
+        let texts = [
+            &self.topic,
+            &self.key_id,
+            &self.team_id,
+            &self.url,
+            &self.sandbox_url,
+            &self.channels_url,
+            &self.sandbox_channels_url,
+        ];
+        let paths = [&self.key_file, &self.certificate_file, &self.certificate_key_file, &self.credentials_folder];
         texts.iter().any(|text| text.is_some()) || paths.iter().any(|path| path.is_some())
     }
 }
 
 impl FcmConfig {
     fn mentioned(&self) -> bool {
-        self.service_account_file.is_some() || self.project.is_some() || self.url.is_some()
+        let texts = [&self.project, &self.url, &self.topics_url];
+        let paths = [&self.service_account_file, &self.credentials_folder];
+        texts.iter().any(|text| text.is_some()) || paths.iter().any(|path| path.is_some())
+    }
+}
+
+impl WebPushConfig {
+    fn mentioned(&self) -> bool {
+        self.private_key_file.is_some() || self.contact.is_some()
     }
 }

@@ -1,5 +1,6 @@
 //! What the gateway counts.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -10,10 +11,21 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use tidings_shared::push_api::{Provider, TargetState};
 
+mod registry;
+
+use registry::RegistryMetrics;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct App {
     provider: String,
     app: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CredentialLabels {
+    provider: String,
+    app: String,
+    credential: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -41,6 +53,8 @@ pub(crate) struct QueueDepth {
     pub(crate) app: String,
     pub(crate) length: i64,
     pub(crate) oldest_ms: i64,
+    /// When the oldest one that could be sent now became due.
+    pub(crate) due_ms: Option<i64>,
 }
 
 /// All metrics of the gateway; names begin with `tidings_push_`.
@@ -48,12 +62,18 @@ pub(crate) struct QueueDepth {
 pub(crate) struct Metrics {
     queue_length: Family<App, Gauge>,
     queue_age: Family<App, Gauge>,
+    due_age: Family<App, Gauge<f64, AtomicU64>>,
+    circuit: Family<App, Gauge>,
+    refused: Family<Kind, Counter>,
     outcomes: Family<OutcomeLabels, Counter>,
     paused: Family<App, Gauge>,
+    credential_refused: Family<CredentialLabels, Gauge>,
+    credential_expires: Family<CredentialLabels, Gauge>,
     events: Family<Kind, Counter>,
     wakes: Counter,
     accepted: Counter,
     latency: Latency,
+    pub(crate) registry: RegistryMetrics,
 }
 
 #[derive(Debug)]
@@ -73,25 +93,54 @@ impl Metrics {
         registry.register("queue_length", "Pushes that are not final", metrics.queue_length.clone());
         registry.register("queue_age_seconds", "Age of the oldest push that is not final", metrics.queue_age.clone());
         registry.register(
+            "queue_due_age_seconds",
+            "How long the oldest push that could be sent now has waited for that",
+            metrics.due_age.clone(),
+        );
+        registry.register(
+            "circuit",
+            "The circuit breaker: 0 closed, 1 trying one push (half-open), 2 open: the provider is away",
+            metrics.circuit.clone(),
+        );
+        registry.register(
+            "requests_refused",
+            "Notifications refused because the queue is full",
+            metrics.refused.clone(),
+        );
+        registry.register(
             "outcomes",
             "Results of attempts, by state and the provider's reason",
             metrics.outcomes.clone(),
         );
         registry.register("paused", "1 while the provider refuses the app's credentials", metrics.paused.clone());
+        registry.register(
+            "credential_refused",
+            "1 while the provider refuses this credential",
+            metrics.credential_refused.clone(),
+        );
+        registry.register(
+            "credential_expires_seconds",
+            "Time until this credential ends; absent when it does not",
+            metrics.credential_expires.clone(),
+        );
         registry.register("events", "Events of the broker", metrics.events.clone());
         registry.register("wakes", "Wake pushes made", metrics.wakes.clone());
         registry.register("requests", "Notifications taken over HTTP", metrics.accepted.clone());
         registry.register("send_seconds", "Time from handing a push over to the answer", metrics.latency.0.clone());
+        metrics.registry.register(registry);
         metrics
     }
 
     pub(crate) fn queue(&self, depths: &[QueueDepth], now_ms: i64) {
         self.queue_length.clear();
         self.queue_age.clear();
+        self.due_age.clear();
         for depth in depths {
             let app = App { provider: depth.provider.clone(), app: depth.app.clone() };
             self.queue_length.get_or_create(&app).set(depth.length);
             self.queue_age.get_or_create(&app).set((now_ms - depth.oldest_ms).max(0) / 1000);
+            let due = depth.due_ms.map_or(0, |due| (now_ms - due).max(0));
+            self.due_age.get_or_create(&app).set(due as f64 / 1000.0);
         }
     }
 
@@ -113,6 +162,35 @@ impl Metrics {
     pub(crate) fn paused(&self, provider: Provider, app: &str, paused: bool) {
         let labels = App { provider: provider.as_str().to_owned(), app: app.to_owned() };
         self.paused.get_or_create(&labels).set(i64::from(paused));
+    }
+
+    /// 0 closed, 1 half-open, 2 open.
+    pub(crate) fn circuit(&self, provider: Provider, app: &str, state: i64) {
+        let labels = App { provider: provider.as_str().to_owned(), app: app.to_owned() };
+        self.circuit.get_or_create(&labels).set(state);
+    }
+
+    /// A notification was refused: `app` when one app's queue is full, `all` when the whole is.
+    pub(crate) fn refused(&self, what: &'static str) {
+        self.refused.get_or_create(&Kind { kind: what.to_owned() }).inc();
+    }
+
+    /// A credential that is gone is not shown any more.
+    pub(crate) fn forget_credentials(&self) {
+        self.credential_refused.clear();
+        self.credential_expires.clear();
+    }
+
+    pub(crate) fn credential(&self, provider: Provider, app: &str, name: &str, refused: bool, left_s: Option<i64>) {
+        let labels = CredentialLabels {
+            provider: provider.as_str().to_owned(),
+            app: app.to_owned(),
+            credential: name.to_owned(),
+        };
+        self.credential_refused.get_or_create(&labels).set(i64::from(refused));
+        if let Some(left_s) = left_s {
+            self.credential_expires.get_or_create(&labels).set(left_s);
+        }
     }
 
     pub(crate) fn event(&self, kind: &'static str) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tidings_shared::clock::Clock;
 use tidings_shared::identity::UserId;
-use tidings_shared::push_api::{Environment, Provider, Push, TargetState};
+use tidings_shared::push_api::{Environment, Priority, Provider, Push, TargetState, TokenTarget};
 use tidings_shared::storage::Database;
 
 use crate::devices::store::Outcome as Stored;
@@ -86,6 +86,7 @@ pub(crate) fn registration(owner: &str, device: &str, token: &str) -> Registrati
         app: "default".to_owned(),
         environment: Environment::Production,
         token: token.to_owned(),
+        described: devices::Description::default(),
     }
 }
 
@@ -120,6 +121,8 @@ pub(crate) async fn enqueue_until(
         collapse_id: None,
         created_at: clock.now_ms(),
         expires_at,
+        priority: Priority::Normal,
+        localized: None,
     };
     let target = NewTarget::of_device(ids.next(), device);
     let mut transaction = database.begin().await.unwrap();
@@ -177,4 +180,56 @@ pub(crate) async fn pushes_to(database: &Database, device: &str) -> i64 {
 
     let row = sqlx::query("SELECT COUNT(*) AS pushes FROM push_targets WHERE device_id = $1");
     row.bind(device).fetch_one(database.pool()).await.unwrap().get("pushes")
+}
+
+/// What the routes of the registry need; webhooks may be on this machine.
+pub(crate) fn rooms(clock: &Clock) -> crate::api::rooms::Rooms {
+    use crate::webhooks::WebhookSettings;
+    use crate::webhooks::deliver::Courier;
+
+    let policy = tidings_shared::http::egress::EgressPolicy { allow_private: true };
+    crate::api::rooms::Rooms {
+        events: crate::events::EventLog::default(),
+        templates: crate::templates::Cache::default(),
+        courier: Courier {
+            client: policy.client(None, Duration::from_secs(5)).unwrap(),
+            policy,
+            clock: clock.clone(),
+            metrics: Arc::default(),
+            settings: WebhookSettings {
+                disable_after: Duration::from_secs(5 * 86_400),
+                secret_overlap: Duration::from_secs(86_400),
+                timeout: Duration::from_secs(5),
+                concurrency: 4,
+            },
+            changed: Arc::default(),
+        },
+        expand: Arc::default(),
+        shutdown: tidings_shared::lifecycle::Shutdown::new(),
+        heartbeat: Duration::from_secs(1),
+        gorush: crate::api::gorush::GorushSettings {
+            enabled: true,
+            key: Some("gorush-key".to_owned()),
+            app: "default".to_owned(),
+            production: true,
+            topics: [("org.example.app".to_owned(), "default".to_owned())].into(),
+        },
+    }
+}
+
+/// An APNs token of the default app.
+pub(crate) fn token_target(token: &str) -> TokenTarget {
+    TokenTarget {
+        provider: Provider::Apns,
+        app: "default".to_owned(),
+        token: token.to_owned(),
+        environment: Environment::Production,
+        registered_at_ms: None,
+    }
+}
+
+/// Says where a device is.
+pub(crate) async fn set_time_zone(database: &Database, device: &str, zone: Option<&str>) {
+    let sql = "UPDATE push_devices SET time_zone = $1 WHERE device = $2";
+    sqlx::query(sql).bind(zone).bind(device).execute(database.pool()).await.unwrap();
 }

@@ -14,6 +14,9 @@ use tidings_simulators::script::Rule;
 use tidings_simulators::{Listeners as SimulatorListeners, Simulators};
 use tokio::task::JoinHandle;
 
+#[path = "service/apps.rs"]
+mod apps;
+
 struct Service {
     url: String,
     http: reqwest::Client,
@@ -57,6 +60,10 @@ fn config(folder: &tempfile::TempDir, simulators: &Simulators) -> Config {
         ("push.apps.default.apns.url", credentials.apns_url.clone()),
         ("push.apps.default.fcm.service_account_file", credentials.fcm_account_file.display().to_string()),
         ("push.apps.default.fcm.url", credentials.fcm_url.clone()),
+        ("push.apps.default.webpush.private_key_file", credentials.webpush_key_file.display().to_string()),
+        ("push.apps.default.webpush.contact", "mailto:operations@example.org".to_owned()),
+        ("push.webpush.allow", "127.0.0.0/8".to_owned()),
+        ("push.credentials_check", "100ms".to_owned()),
     ] {
         loader = loader.flag("--set", path, &value);
     }

@@ -1,5 +1,6 @@
 //! What every HTTP door has: error bodies, health and metrics, serving until the shutdown, and a client.
 
+pub mod egress;
 mod patient_writes;
 
 use std::future::Future;
@@ -20,7 +21,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use prometheus_client::registry::Registry;
-use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 
@@ -40,13 +40,15 @@ pub struct ApiError {
     pub message: String,
     /// Seconds for `Retry-After`.
     pub retry_after_s: Option<u64>,
+    /// Further fields beside code and message, for programs.
+    pub details: Vec<(&'static str, i64)>,
 }
 
 impl ApiError {
     /// A refusal.
     #[must_use]
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), retry_after_s: None }
+        Self { status, code, message: message.into(), retry_after_s: None, details: Vec::new() }
     }
 
     /// Something failed inside; the cause is logged where it happened and never told to the client.
@@ -62,6 +64,23 @@ impl ApiError {
         if self.code.ends_with("_missing") { "Bearer" } else { "Bearer error=\"invalid_token\"" }
     }
 
+    /// Adds a field beside code and message.
+    #[must_use]
+    pub fn detail(mut self, name: &'static str, value: i64) -> Self {
+        self.details.push((name, value));
+        self
+    }
+
+    /// What stands under `error` in the body.
+    #[must_use]
+    pub fn as_json(&self) -> serde_json::Value {
+        let mut error = serde_json::json!({ "code": self.code, "message": self.message });
+        for (name, value) in &self.details {
+            error[*name] = (*value).into();
+        }
+        error
+    }
+
     /// Adds `Retry-After`.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
@@ -70,21 +89,10 @@ impl ApiError {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct ErrorBody {
-    error: ErrorDetail,
-}
-
-#[derive(Serialize, Deserialize)]
-struct ErrorDetail {
-    code: String,
-    message: String,
-}
-
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let challenge = self.challenge();
-        let body = ErrorBody { error: ErrorDetail { code: self.code.to_owned(), message: self.message } };
+        let body = serde_json::json!({ "error": self.as_json() });
         let mut response = (self.status, Json(body)).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             let challenge = header::HeaderValue::from_static(challenge);

@@ -75,6 +75,17 @@ impl fmt::Display for UserId {
     }
 }
 
+impl utoipa::PartialSchema for UserId {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .description(Some("A user's id: the `sub` of the app's tokens."))
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for UserId {}
+
 impl TryFrom<String> for UserId {
     type Error = InvalidUserId;
 

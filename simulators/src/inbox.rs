@@ -15,6 +15,8 @@ pub enum Provider {
     Apns,
     /// The FCM simulator.
     Fcm,
+    /// The simulated push service of browsers.
+    WebPush,
 }
 
 /// A push that a simulator has accepted.
@@ -24,7 +26,8 @@ pub struct Push {
     pub seq: u64,
     /// Who took it.
     pub provider: Provider,
-    /// The device token (FCM: token, installation id, `topic:NAME` or `condition:TEXT`).
+    /// The device token (APNs: or `channel:ID`; FCM: token, installation id, `topic:NAME` or `condition:TEXT`; Web Push:
+    /// the endpoint).
     pub token: String,
     /// `apns-id`, or the message name of FCM.
     pub id: String,
@@ -32,10 +35,10 @@ pub struct Push {
     pub at_ms: i64,
     /// The `apns-topic`, or the project.
     pub topic: String,
-    /// The request's `apns-*` headers; for FCM empty.
+    /// The request's `apns-*` headers; for Web Push `ttl`, `urgency` and `topic`; for FCM empty.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// Who sent it: `token KEYID TEAMID`, `certificate UID` or the service account's address.
+    /// Who sent it: `token KEYID TEAMID`, `certificate UID`, the service account's address, or `vapid KEY`.
     pub sender: String,
     /// Which connection it came on, counted from 1 for each simulator; 0 when that is not known.
     pub connection: u64,
@@ -83,6 +86,9 @@ impl Inbox {
         state.by_token.entry(push.token.clone()).or_default().push_back(push.clone());
         while state.all.len() > state.capacity {
             state.forget_oldest();
+        }
+        if state.waiting.is_empty() {
+            return push;
         }
         for key in [Some(push.token.clone()), None] {
             // Whoever waits holds the notice as well; a notice that nobody else holds is of no use any more.

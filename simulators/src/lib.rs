@@ -1,4 +1,4 @@
-//! Simulators of what surrounds Tidings: APNs, FCM, phones, Wallet devices, and an app's token issuer. They are used
+//! Simulators of what surrounds Tidings: APNs, FCM, a browser's push service, phones, Wallet devices, and an app's token issuer. They are used
 //! by `cargo run`, by the tests, and by anybody without provider accounts. Nothing of production runs here.
 //!
 //! [`Simulators`] is the state of the servers, for those who start them in their own process; [`run`] serves it.
@@ -14,6 +14,7 @@ pub mod push_source;
 pub mod script;
 mod tls;
 pub mod wallet;
+pub mod webpush;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -35,6 +36,7 @@ use apns::{ApnsSimulator, DevelopmentKey, Environment, ProviderKey};
 use control::Issuer;
 use fcm::{FcmSimulator, ServiceAccount};
 use inbox::Inbox;
+use webpush::WebPushSimulator;
 
 /// The bound sockets.
 #[derive(Debug)]
@@ -85,6 +87,8 @@ pub struct Credentials {
     pub fcm_account: ServiceAccount,
     /// Its key file.
     pub fcm_account_file: PathBuf,
+    /// A private key (PEM) for the pushes to simulated browsers; they take any.
+    pub webpush_key_file: PathBuf,
     /// `http://…` of the control; also the `iss` of development tokens.
     pub control_url: String,
     /// Where the keys of development tokens are.
@@ -98,6 +102,7 @@ pub struct Simulators(Arc<Inner>);
 struct Inner {
     apns: ApnsSimulator,
     fcm: FcmSimulator,
+    webpush: WebPushSimulator,
     inbox: Inbox,
     issuer: Issuer,
     identity: ServerIdentity,
@@ -141,6 +146,8 @@ impl Simulators {
             None => local_url("https", &listeners.fcm)?,
         };
         let fcm = FcmSimulator::new(config.fcm.clone(), &fcm_url, inbox.clone(), clock.clone());
+        let webpush = WebPushSimulator::new(&fcm_url, inbox.clone(), clock.clone());
+        let webpush_key = DevelopmentKey::load_or_create(&config.folder.join("webpush"))?;
         let fcm_folder = config.folder.join("fcm");
         let fcm_account = fcm.load_or_create_service_account(&fcm_folder)?;
 
@@ -157,10 +164,11 @@ impl Simulators {
             fcm_url,
             fcm_account,
             fcm_account_file: fcm_folder.join(fcm::ACCOUNT_FILE),
+            webpush_key_file: webpush_key.file,
             jwks_url: format!("{control_url}/.well-known/jwks.json"),
             control_url,
         };
-        Ok(Self(Arc::new(Inner { apns, fcm, inbox, issuer, identity, credentials, shutdown })))
+        Ok(Self(Arc::new(Inner { apns, fcm, webpush, inbox, issuer, identity, credentials, shutdown })))
     }
 
     /// The APNs simulator.
@@ -175,7 +183,13 @@ impl Simulators {
         &self.0.fcm
     }
 
-    /// What both have delivered.
+    /// The push service of simulated browsers, at FCM's door.
+    #[must_use]
+    pub fn webpush(&self) -> &WebPushSimulator {
+        &self.0.webpush
+    }
+
+    /// What all have delivered.
     #[must_use]
     pub fn inbox(&self) -> &Inbox {
         &self.0.inbox
@@ -201,6 +215,7 @@ impl Simulators {
     pub fn reset(&self) {
         self.0.apns.reset();
         self.0.fcm.reset();
+        self.0.webpush.reset();
         self.0.inbox.clear();
     }
 
@@ -222,7 +237,7 @@ impl Simulators {
                 None => Ok(()),
             }
         };
-        let fcm = self.0.fcm.clone().serve(listeners.fcm, &identity, shutdown.clone());
+        let fcm = self.0.fcm.clone().serve(listeners.fcm, &identity, &self.0.webpush, shutdown.clone());
         let registry = Arc::new(metrics::registry(&self));
         let router = control::router(self.clone()).merge(operations_router(Health::default(), registry));
         let control = async {

@@ -14,6 +14,7 @@ pub mod passbook;
 pub mod pkpass;
 pub mod ports;
 pub mod programs;
+pub mod push;
 pub mod python;
 pub mod running;
 pub mod tokens;

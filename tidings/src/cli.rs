@@ -72,6 +72,10 @@ pub(crate) enum Command {
     Revoke(RevokeArgs),
     /// List the connections of a running broker, or close them.
     Connections(ConnectionsArgs),
+    /// Send notifications, see what became of them, list devices, check credentials. Ends with 0 when all is well, with 1 when a
+    /// push or a credential is not, with 2 when that cannot be told.
+    #[command(subcommand)]
+    Push(crate::push::PushCommand),
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -194,6 +198,8 @@ pub(crate) enum ConfigCommand {
 pub(crate) enum BenchCommand {
     /// Measure the broker beside mosquitto and rumqttd, each in a process of its own, and print ratios.
     Broker(BrokerBench),
+    /// Measure the push-gateway from the request to a simulated APNs, and its APNs transport beside other clients.
+    Push(crate::bench::push::PushBench),
 }
 
 /// What is measured.

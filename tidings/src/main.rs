@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod demo;
 mod operate;
+mod push;
 mod services;
 mod up;
 

@@ -155,18 +155,14 @@ impl Pusher {
     }
 
     async fn send(&self, push: &DuePush) -> PushResult {
-        let body = SendNotification {
-            to: To::Token(TokenTarget {
-                provider: Provider::Apns,
-                app: push.pass_type.clone(),
-                token: push.push_token.clone(),
-                environment: Environment::Production,
-                registered_at_ms: Some(push.token_at),
-            }),
-            push: Push::Pass {},
-            collapse_id: None,
-            ttl: None,
-        };
+        let to = To::Token(TokenTarget {
+            provider: Provider::Apns,
+            app: push.pass_type.clone(),
+            token: push.push_token.clone(),
+            environment: Environment::Production,
+            registered_at_ms: Some(push.token_at),
+        });
+        let body = SendNotification::new(to, Push::Pass {});
         let mut request = self
             .client
             .post(format!("{}/v1/notifications", self.gateway_url))

@@ -8,19 +8,18 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
-use sha2::{Digest, Sha256};
-use sqlx::AnyConnection;
 use tidings_shared::auth::http::require_service_key;
 use tidings_shared::http::ApiError;
-use tidings_shared::push_api::{Notification, SendNotification, Target, TargetState, To, Ttl};
+use tidings_shared::push_api::{Notification, SendNotification};
 
-use super::{Gateway, refusal};
-use crate::devices::{self, Registered, check_token};
-use crate::queue::store::idempotency::{self, Seen};
-use crate::queue::{Address, NewNotification, NewTarget, lane_name, store};
+use super::acceptance::{Wanted, accept};
+use super::{Gateway, refusal, validate};
+use crate::queue::store;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
+/// Stores a notification; 202 comes after the commit.
+#[utoipa::path(post, path = "/v1/notifications", tag = "notifications", params(("Idempotency-Key" = Option<String>, Header, description = "The same request again has the same answer for a day")), request_body = SendNotification, security(("service_key" = [])), responses((status = 200, body = tidings_shared::push_api::Verdicts, description = "With `validate_only`"), (status = 202, body = Notification)))]
 pub(super) async fn send(
     State(gateway): State<Arc<Gateway>>,
     headers: HeaderMap,
@@ -29,38 +28,32 @@ pub(super) async fn send(
     require_service_key(&headers, &gateway.service_keys)?;
     let key = idempotency_key(&headers)?;
     let request: SendNotification = refusal::json(body)?;
-    let hash = hash(&request)?;
-    let now_ms = gateway.clock.now_ms();
-    let mut transaction = gateway.database()?.begin().await.map_err(refusal::storage)?;
-    if let Some(key) = &key {
-        let seen = idempotency::find(&mut transaction, key, &hash, now_ms).await.map_err(refusal::storage)?;
-        if let Some(answer) = repeated(seen)? {
-            return Ok(accepted(answer));
-        }
+    if request.validate_only {
+        return validate::answer(&gateway, &request, gateway.clock.now_ms()).await;
     }
-    let targets = targets(&gateway, &mut transaction, &request).await?;
-    let notification = NewNotification {
-        id: gateway.ids.next(),
-        push: Arc::new(request.push),
-        collapse_id: request.collapse_id,
-        created_at: now_ms,
-        expires_at: expiry(request.ttl.unwrap_or(Ttl::new(gateway.ttl)), now_ms),
-    };
-    let answer = serde_json::to_string(&first_answer(&notification, &targets)).map_err(|_| ApiError::internal())?;
-    if let Some(key) = &key {
-        let seen = idempotency::take(&mut transaction, key, &hash, &answer, now_ms).await.map_err(refusal::storage)?;
-        if let Some(answer) = repeated(seen)? {
-            return Ok(accepted(answer));
-        }
-    }
-    store::insert(&mut transaction, &notification, &targets).await.map_err(refusal::storage)?;
-    transaction.commit().await.map_err(refusal::storage)?;
-    gateway.metrics.taken();
-    let lanes: Vec<_> = targets.iter().map(|target| lane_name(target.provider, &target.app)).collect();
-    gateway.apps.wake_lanes(&lanes);
-    Ok(accepted(answer))
+    let outcomes = accept(&gateway, vec![Ok(Wanted { request, key })]).await?;
+    let answer = outcomes.into_iter().next().unwrap_or_else(|| Err(ApiError::internal()))?;
+    Ok((StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], answer).into_response())
 }
 
+/// Cancels a notification: what was not handed over is not handed over any more.
+#[utoipa::path(delete, path = "/v1/notifications/{id}", tag = "notifications", params(("id" = String, Path, description = "The notification")), security(("service_key" = [])), responses((status = 200, body = Notification)))]
+pub(super) async fn cancel(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Notification>, ApiError> {
+    require_service_key(&headers, &gateway.service_keys)?;
+    let known = store::cancel(gateway.database()?, &id, gateway.clock.now_ms()).await.map_err(refusal::storage)?;
+    if !known {
+        return Err(unknown());
+    }
+    let found = store::find(gateway.database()?, &id).await.map_err(refusal::storage)?;
+    found.map(Json).ok_or_else(unknown)
+}
+
+/// Shows where a notification is.
+#[utoipa::path(get, path = "/v1/notifications/{id}", tag = "notifications", params(("id" = String, Path, description = "The notification")), security(("service_key" = [])), responses((status = 200, body = Notification)))]
 pub(super) async fn show(
     State(gateway): State<Arc<Gateway>>,
     Path(id): Path<String>,
@@ -68,116 +61,25 @@ pub(super) async fn show(
 ) -> Result<Json<Notification>, ApiError> {
     require_service_key(&headers, &gateway.service_keys)?;
     let found = store::find(gateway.database()?, &id).await.map_err(refusal::storage)?;
-    found.map(Json).ok_or_else(|| {
-        ApiError::new(StatusCode::NOT_FOUND, "notification_unknown", "no such notification, or it ended too long ago")
-    })
+    found.map(Json).ok_or_else(unknown)
 }
 
-fn accepted(answer: String) -> Response {
-    (StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], answer).into_response()
-}
-
-/// The answer of the first request, when this one repeats it.
-fn repeated(seen: Seen) -> Result<Option<String>, ApiError> {
-    match seen {
-        Seen::New => Ok(None),
-        Seen::Same(answer) => Ok(Some(answer)),
-        Seen::Other => {
-            let message = "this Idempotency-Key was used with another body; use a new key for a new notification";
-            Err(ApiError::new(StatusCode::CONFLICT, "idempotency_key_reused", message))
-        }
-    }
+fn unknown() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "notification_unknown", "no such notification, or it ended too long ago")
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
-    let key = value
-        .to_str()
-        .ok()
-        .filter(|key| (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()));
+    // What is no text is no key either.
+    let key = value.to_str().unwrap_or_default();
+    check_key(key).map(|()| Some(key.to_owned()))
+}
+
+/// Whether this can be an Idempotency-Key.
+pub(super) fn check_key(key: &str) -> Result<(), ApiError> {
+    if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
     let message = "an Idempotency-Key is 1 to 255 visible ASCII characters without spaces";
-    key.map(|key| Some(key.to_owned()))
-        .ok_or_else(|| ApiError::new(StatusCode::BAD_REQUEST, "idempotency_key_invalid", message))
-}
-
-/// Of what the request means, not of how it is written.
-fn hash(request: &SendNotification) -> Result<String, ApiError> {
-    let canonical = serde_json::to_vec(request).map_err(|_| ApiError::internal())?;
-    Ok(Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// 0 stands for one attempt only.
-fn expiry(ttl: Ttl, now_ms: i64) -> i64 {
-    match ttl.as_ms() {
-        0 => 0,
-        ttl => now_ms.saturating_add(ttl),
-    }
-}
-
-fn first_answer(notification: &NewNotification, targets: &[NewTarget]) -> Notification {
-    let target = |target: &NewTarget| Target {
-        id: target.id.clone(),
-        device: match &target.to {
-            Address::Device { name, .. } => Some(name.clone()),
-            Address::Token { .. } => None,
-        },
-        provider: target.provider,
-        app: target.app.clone(),
-        state: TargetState::Queued,
-        attempts: 0,
-        provider_status: None,
-        reason: None,
-        provider_id: None,
-        token_gone: false,
-        maybe_repeated: false,
-        next_attempt_at_ms: Some(notification.created_at),
-    };
-    Notification { id: notification.id.clone(), targets: targets.iter().map(target).collect() }
-}
-
-/// The addressees, each checked against what its provider takes.
-async fn targets(
-    gateway: &Gateway,
-    connection: &mut AnyConnection,
-    request: &SendNotification,
-) -> Result<Vec<NewTarget>, ApiError> {
-    let of_device = |device: &Registered| NewTarget::of_device(gateway.ids.next(), device);
-    let targets: Vec<NewTarget> = match &request.to {
-        To::User(user) => {
-            let devices = devices::store::of_user(connection, user).await.map_err(refusal::storage)?;
-            // A device whose app is no longer configured is not a fault of this request.
-            let reachable = devices
-                .iter()
-                .filter(|device| gateway.apps.lane(device.registration.provider, &device.registration.app).is_some());
-            reachable.map(of_device).collect()
-        }
-        To::Registration(id) => {
-            let device = devices::store::by_id(connection, id).await.map_err(refusal::storage)?;
-            vec![of_device(&device.ok_or_else(refusal::device_unknown)?)]
-        }
-        To::Device { user, device } => {
-            let device = devices::store::find_in(connection, user, device).await.map_err(refusal::storage)?;
-            vec![of_device(&device.ok_or_else(refusal::device_unknown)?)]
-        }
-        To::Token(to) => {
-            check_token(to.provider, &to.token).map_err(|error| refusal::invalid(&error))?;
-            vec![NewTarget {
-                id: gateway.ids.next(),
-                provider: to.provider,
-                app: to.app.clone(),
-                environment: to.environment,
-                to: Address::Token { token: to.token.clone(), registered_at: to.registered_at_ms },
-            }]
-        }
-    };
-    for target in &targets {
-        let Some(lane) = gateway.apps.lane(target.provider, &target.app) else {
-            return Err(refusal::app(&gateway.apps, target.provider, &target.app));
-        };
-        if !lane.client.serves(target.environment) {
-            return Err(refusal::environment(&target.app));
-        }
-        lane.client.check(&request.push, request.collapse_id.as_deref()).map_err(|refusal| refusal::push(&refusal))?;
-    }
-    Ok(targets)
+    Err(ApiError::new(StatusCode::BAD_REQUEST, "idempotency_key_invalid", message))
 }

@@ -8,6 +8,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::queue::lane::Lane;
+use crate::queue::load::Bounds;
 use crate::testing::{FakeProvider, START, notifications};
 
 const SECRET: &str = "a secret of at least thirty-two bytes";
@@ -18,7 +19,16 @@ struct Door(Arc<Gateway>);
 fn gateway(database: Option<Database>, apps: Apps) -> Door {
     let clock = Clock::manual(START);
     let auth = VerifierConfig { secret: Some(SECRET.to_owned()), ..VerifierConfig::default() };
+    let intake = database.as_ref().map(|database| {
+        let (intake, mut tasks) = Intake::start(database, &clock);
+        tasks.detach_all();
+        intake
+    });
+    let rooms = crate::testing::rooms(&clock);
     Door(Arc::new(Gateway {
+        intake: intake.map(OnceLock::from).unwrap_or_default(),
+        load: Arc::new(Load::new(Bounds { all: 100, app: 50 })),
+        time_zone: TimeZone::UTC,
         database: database.map(OnceLock::from).unwrap_or_default(),
         apps: Arc::new(apps),
         verifier: Verifier::new(auth, clock.clone()).unwrap(),
@@ -28,6 +38,7 @@ fn gateway(database: Option<Database>, apps: Apps) -> Door {
         metrics: Arc::default(),
         ttl: Duration::from_secs(86_400),
         max_devices: 3,
+        rooms,
     }))
 }
 
@@ -66,7 +77,7 @@ impl Door {
             request = request.header("idempotency-key", key);
         }
         let body = body.map_or(Body::empty(), |body| Body::from(body.to_string()));
-        let answer = router(Arc::clone(&self.0), 2048).oneshot(request.body(body).unwrap()).await.unwrap();
+        let answer = router(Arc::clone(&self.0), 2048, 1 << 20).oneshot(request.body(body).unwrap()).await.unwrap();
         let status = answer.status().as_u16();
         let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
         (status, if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() })
@@ -192,7 +203,7 @@ async fn what_cannot_be_registered_is_refused_with_its_code() {
 #[tokio::test]
 async fn without_apps_a_registration_is_refused_clearly() {
     for database in databases().await {
-        let door = gateway(Some(database), Apps::default());
+        let door = gateway(Some(database), Apps::of_lanes(Vec::new()));
         let answer = door.refused("PUT", "/v1/devices/phone", &token("anna"), Some(phone("ABCD"))).await;
         assert_eq!(answer, (503, "no_app_configured".to_owned()));
     }
@@ -319,4 +330,127 @@ async fn before_the_database_is_there_requests_are_put_off() {
     let door = gateway(None, apps());
     let answer = door.refused("POST", "/v1/notifications", SERVICE, wake(json!({"user": "anna"}))).await;
     assert_eq!(answer, (503, "database_unavailable".to_owned()));
+}
+
+#[tokio::test]
+async fn a_batch_has_a_result_for_each_in_order_and_repeats_nothing() {
+    for database in databases().await {
+        let door = gateway(Some(database.clone()), apps());
+        let (_, phone) = door.call("PUT", "/v1/devices/phone", &token("anna"), Some(phone("ABCD"))).await;
+        let push = json!({"kind": "wake"});
+        let batch = json!({"notifications": [
+            {"to": {"user": "anna"}, "push": push, "idempotency_key": "k1"},
+            {"to": {"user": "anna"}, "push": push, "idempotency_key": "k1"},
+            {"to": {"user": "anna"}, "push": push, "idempotency_key": "k1", "ttl": "1h"},
+            {"to": {"user": "anna", "device": "toaster"}, "push": push},
+            {"to": {"usr": "anna"}, "push": push},
+            {"to": {"device": phone["id"]}, "push": push, "idempotency_key": "not a key"},
+            {"to": {"device": phone["id"]}, "push": push, "priority": "high"},
+        ]});
+        let (status, answer) = door.call("POST", "/v1/notifications/batch", SERVICE, Some(batch.clone())).await;
+        assert_eq!(status, 200, "{answer}");
+        let results = answer["results"].as_array().unwrap();
+        let statuses: Vec<_> = results.iter().map(|result| result["status"].as_u64().unwrap()).collect();
+        assert_eq!(statuses, [202, 202, 409, 404, 400, 400, 202]);
+        let codes: Vec<_> = results.iter().filter_map(|result| result["error"]["code"].as_str()).collect();
+        assert_eq!(codes, ["idempotency_key_reused", "device_unknown", "body_invalid", "idempotency_key_invalid"]);
+        assert!(results[4]["error"]["message"].as_str().unwrap().contains("usr"), "{answer}");
+        assert_eq!(results[0]["notification"], results[1]["notification"]);
+        assert_eq!(notifications(&database).await.len(), 2);
+        // Again: what has a key has its answer, whatever has become of the device.
+        door.call("DELETE", "/v1/devices/phone", &token("anna"), None).await;
+        let (_, again) = door.call("POST", "/v1/notifications/batch", SERVICE, Some(batch)).await;
+        assert_eq!(again["results"][0], answer["results"][0]);
+        assert_eq!(notifications(&database).await.len(), 2);
+        for (size, code) in [(0, "batch_size_invalid"), (1001, "batch_size_invalid")] {
+            let batch = json!({"notifications": vec![json!({}); size]});
+            assert_eq!(
+                door.refused("POST", "/v1/notifications/batch", SERVICE, Some(batch)).await,
+                (400, code.to_owned())
+            );
+        }
+        let (status, _) = door.call("POST", "/v1/notifications/batch", &token("anna"), Some(json!({}))).await;
+        assert_eq!(status, 401);
+    }
+}
+
+#[tokio::test]
+async fn a_scheduled_notification_waits_for_each_devices_own_clock_and_can_be_cancelled() {
+    for database in databases().await {
+        let door = gateway(Some(database.clone()), apps());
+        // START is 2023-11-14T22:13:20Z.
+        let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_millisecond();
+        for (device, zone) in [("a1", Some("Asia/Tokyo")), ("b2", Some("Mars/Olympus")), ("c3", None)] {
+            door.call("PUT", &format!("/v1/devices/{device}"), &token("anna"), Some(phone(&format!("{device}cd"))))
+                .await;
+            crate::testing::set_time_zone(&database, device, zone).await;
+        }
+        let send = async |not_before: Value| {
+            let body = json!({"to": {"user": "anna"}, "push": {"kind": "wake"}, "ttl": "1h", "not_before": not_before});
+            door.call("POST", "/v1/notifications", SERVICE, Some(body)).await
+        };
+        let due = |sent: &Value| -> Vec<i64> {
+            sent["targets"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|target| target["next_attempt_at_ms"].as_i64().unwrap())
+                .collect()
+        };
+        let (status, sent) = send(json!({"local": "09:00"})).await;
+        assert_eq!(status, 202, "{sent}");
+        let (tokyo, utc) = (at("2023-11-15T00:00:00Z"), at("2023-11-15T09:00:00Z"));
+        assert_eq!(due(&sent), [tokyo, utc, utc]);
+        let (_, berlin) = send(json!({"local": "09:00", "date": "2023-12-01", "zone": "Europe/Berlin"})).await;
+        assert_eq!(due(&berlin), [at("2023-12-01T00:00:00Z"), at("2023-12-01T08:00:00Z"), at("2023-12-01T08:00:00Z")]);
+        assert_eq!(due(&send(json!("2023-11-16T08:00:00+01:00")).await.1), [at("2023-11-16T07:00:00Z"); 3]);
+        assert_eq!(due(&send(json!(1_000)).await.1), [START; 3], "the past is now");
+        let refused = send(json!(START + 400 * 86_400_000)).await;
+        assert_eq!((refused.0, &refused.1["error"]["code"]), (400, &json!("not_before_too_far")));
+        assert_eq!(send(json!("tomorrow")).await.0, 400);
+
+        let path = format!("/v1/notifications/{}", sent["id"].as_str().unwrap());
+        let (status, cancelled) = door.call("DELETE", &path, SERVICE, None).await;
+        assert_eq!(status, 200);
+        let targets = cancelled["targets"].as_array().unwrap();
+        assert!(
+            targets.iter().all(|target| target["state"] == "expired" && target["reason"] == "cancelled"),
+            "{cancelled}"
+        );
+        assert_eq!(door.call("DELETE", &path, SERVICE, None).await, (200, cancelled));
+        assert_eq!(
+            door.refused("DELETE", "/v1/notifications/x", SERVICE, None).await,
+            (404, "notification_unknown".to_owned())
+        );
+        assert_eq!(door.refused("DELETE", &path, &token("anna"), None).await.0, 401);
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_with_its_length_and_a_time_to_come_back() {
+    for database in databases().await {
+        let door = gateway(Some(database.clone()), apps());
+        let to = |number: usize| json!({"token": {"provider": "apns", "token": format!("{number:064x}")}});
+        let batch = |count: usize| {
+            let items: Vec<Value> =
+                (0..count).map(|number| json!({"to": to(number), "push": {"kind": "wake"}})).collect();
+            Some(json!({ "notifications": items }))
+        };
+        // Room for 50 of one app.
+        let (_, answer) = door.call("POST", "/v1/notifications/batch", SERVICE, batch(60)).await;
+        let results = answer["results"].as_array().unwrap();
+        let taken = results.iter().filter(|result| result["status"] == 202).count();
+        assert_eq!(taken, 50);
+        assert_eq!(results[59]["status"], 429);
+        assert_eq!(results[59]["error"]["code"], "app_queue_full");
+        assert_eq!(notifications(&database).await.len(), 50);
+        let one = json!({"to": to(1), "push": {"kind": "wake"}});
+        let (status, refusal) = door.call("POST", "/v1/notifications", SERVICE, Some(one.clone())).await;
+        let error = &refusal["error"];
+        assert_eq!((status, &error["queue_length"], &error["queue_bound"]), (429, &json!(50), &json!(50)));
+        assert!(error["message"].as_str().unwrap().contains("Retry-After"), "{refusal}");
+        // As pushes end, there is room again.
+        door.0.load.ended("apns:default", 1);
+        assert_eq!(door.call("POST", "/v1/notifications", SERVICE, Some(one)).await.0, 202);
+    }
 }

@@ -6,12 +6,11 @@ use tidings_shared::tls;
 use x509_cert::der::Decode;
 use x509_cert::{Certificate, der};
 
-/// From here on the log warns at every start.
-const WARN_BEFORE_MS: i64 = 30 * 86_400_000;
 /// `userId`: Apple puts the bundle id or the pass type identifier there.
 const USER_ID: der::asn1::ObjectIdentifier = der::asn1::ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.1");
 
-pub(super) fn check(file: &Path, topic: &str, now_ms: i64) -> Result<(), String> {
+/// When it ends (ms since 1970), or what is wrong with it.
+pub(super) fn check(file: &Path, topic: &str, now_ms: i64) -> Result<i64, String> {
     let chain = tls::certificates(file).map_err(|error| error.to_string())?;
     let Some(leaf) = chain.first() else { return Err("no certificate is in this file".to_owned()) };
     let certificate =
@@ -25,9 +24,6 @@ pub(super) fn check(file: &Path, topic: &str, now_ms: i64) -> Result<(), String>
     if now_ms < from {
         return Err(format!("the certificate begins on {}; is this machine's clock right?", tbs.validity.not_before));
     }
-    if until - now_ms < WARN_BEFORE_MS {
-        tracing::warn!(file = %file.display(), until = %tbs.validity.not_after, "a certificate for APNs ends soon: make a new one in Apple's portal");
-    }
     let named = tbs
         .subject
         .0
@@ -40,6 +36,15 @@ pub(super) fn check(file: &Path, topic: &str, now_ms: i64) -> Result<(), String>
         Some(named) if topic != named && !topic.starts_with(&format!("{named}.")) => {
             Err(format!("the certificate is for \"{named}\", not for the topic \"{topic}\": one of them is wrong"))
         }
-        _ => Ok(()),
+        _ => Ok(until),
     }
+}
+
+/// When the file's certificate has ended, if it has.
+pub(super) fn ended(file: &Path, now_ms: i64) -> Option<String> {
+    let chain = tls::certificates(file).ok()?;
+    let certificate = Certificate::from_der(chain.first()?).ok()?;
+    let until = certificate.tbs_certificate.validity.not_after;
+    let until_ms = i64::try_from(until.to_unix_duration().as_millis()).unwrap_or(i64::MAX);
+    (now_ms >= until_ms).then(|| until.to_string())
 }

@@ -1,23 +1,24 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::config::{ApnsConfig, AppConfig, FcmConfig};
 use crate::testing::START;
 
-struct Folder(tempfile::TempDir);
+pub(super) struct Folder(pub(super) tempfile::TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn file(&self, name: &str, content: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str, content: &str) -> PathBuf {
         let file = self.0.path().join(name);
         std::fs::write(&file, content).unwrap();
         file
     }
 
     /// A key and a certificate for a topic, valid from 2020 to `until`.
-    fn certificate(&self, topic: &str, until: i32) -> PathBuf {
+    pub(super) fn certificate(&self, topic: &str, until: i32) -> PathBuf {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::default();
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
@@ -29,21 +30,21 @@ impl Folder {
     }
 }
 
-fn p8() -> String {
+pub(super) fn p8() -> String {
     rcgen::KeyPair::generate().unwrap().serialize_pem()
 }
 
-fn config(apps: Vec<AppConfig>) -> Config {
+pub(super) fn config(apps: Vec<AppConfig>) -> Config {
     let settings =
         tidings_shared::config::Loader::new(&[tidings_shared::config::SETTINGS, crate::SETTINGS]).load().unwrap();
     Config { apps, ..Config::from_settings(&settings) }
 }
 
-fn apple(name: &str, apns: ApnsConfig) -> AppConfig {
-    AppConfig { name: name.to_owned(), apns: Some(apns), fcm: None }
+pub(super) fn apple(name: &str, apns: ApnsConfig) -> AppConfig {
+    AppConfig { name: name.to_owned(), apns: Some(apns), fcm: None, webpush: None }
 }
 
-fn key(file: PathBuf) -> ApnsConfig {
+pub(super) fn key(file: PathBuf) -> ApnsConfig {
     ApnsConfig {
         topic: Some("org.example".to_owned()),
         key_file: Some(file),
@@ -97,6 +98,7 @@ fn every_fault_is_told_at_once_with_setting_file_and_remedy() {
             name: "f".to_owned(),
             apns: None,
             fcm: Some(FcmConfig { project: Some("p".to_owned()), ..FcmConfig::default() }),
+            webpush: None,
         },
     ])
     .unwrap_err();
@@ -146,7 +148,9 @@ fn a_service_account_is_checked() {
     let folder = Folder::new();
     let with = |content: &str| {
         let fcm = FcmConfig { service_account_file: Some(folder.file("sa.json", content)), ..FcmConfig::default() };
-        load(vec![AppConfig { name: "a".to_owned(), apns: None, fcm: Some(fcm) }]).map(|_| ()).unwrap_err()
+        load(vec![AppConfig { name: "a".to_owned(), apns: None, fcm: Some(fcm), webpush: None }])
+            .map(|_| ())
+            .unwrap_err()
     };
     assert!(with("{}").contains("client_email"));
     let no_key = r#"{"client_email":"a@b","private_key":"x","token_uri":"https://t","project_id":"p"}"#;
@@ -162,3 +166,27 @@ fn a_pass_type_identifier_is_a_name_like_any_other() {
     let names: Vec<_> = apps.iter().map(|app| (app.name.as_str(), app.apns.is_some(), app.fcm.is_some())).collect();
     assert_eq!(names, [("default", false, true), ("pass.org.example", true, false)]);
 }
+
+#[test]
+fn a_vapid_key_is_checked() {
+    let folder = Folder::new();
+    let with = |key: &str, contact: Option<&str>| {
+        let webpush = crate::config::WebPushConfig {
+            private_key_file: Some(folder.file("vapid.pem", key)),
+            contact: contact.map(str::to_owned),
+        };
+        let app = AppConfig { name: "a".to_owned(), apns: None, fcm: None, webpush: Some(webpush) };
+        load(vec![app]).map(|_| ()).map_err(|fault| fault.lines().next().unwrap_or_default().to_owned())
+    };
+    assert_eq!(with(&p8(), Some("mailto:a@b")), Ok(()));
+    for (key, contact, words) in [
+        ("nonsense", Some("mailto:a@b"), "push.apps.a.webpush.private_key_file"),
+        (&p8(), None, "push.apps.a.webpush.contact is missing"),
+        (&p8(), Some("a@b"), "begins with mailto:"),
+    ] {
+        let fault = with(key, contact).unwrap_err();
+        assert!(fault.contains(words), "{fault}");
+    }
+}
+
+mod sharing;

@@ -21,7 +21,9 @@ fn tokens_that_cannot_be_real_are_refused() {
         assert!(check_token(Provider::Apns, wrong).is_err(), "{wrong}");
     }
     assert_eq!(check_token(Provider::Fcm, "dGVzdA:APA91b_-"), Ok(()));
-    for wrong in ["", "a b", "é", &"x".repeat(4097)] {
+    assert_eq!(check_token(Provider::Fcm, "fid:cFq2_-"), Ok(()));
+    // A device is never a topic: its wake-ups would reach everybody.
+    for wrong in ["", "a b", "é", &"x".repeat(4097), "topic:news", "condition:'a'", "a/b"] {
         assert!(check_token(Provider::Fcm, wrong).is_err(), "{wrong}");
     }
 }

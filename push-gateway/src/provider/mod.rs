@@ -9,12 +9,19 @@ use futures_util::future::BoxFuture;
 use tidings_shared::push_api::{Environment, Push};
 
 pub mod apns;
+mod dial;
 pub mod fcm;
 mod payload;
+mod preview;
+mod recipient;
+mod retry_after;
+pub mod webpush;
 
 #[cfg(test)]
 pub(crate) use payload::check;
 pub use payload::{Refusal, WakeStyle};
+pub(crate) use preview::preview;
+pub use recipient::Recipient;
 
 /// One app at one provider: credentials, addresses, connections.
 pub trait PushProvider: Send + Sync + std::fmt::Debug {
@@ -30,6 +37,20 @@ pub trait PushProvider: Send + Sync + std::fmt::Debug {
 
     /// Whether it has an address for this environment.
     fn serves(&self, environment: Environment) -> bool;
+
+    /// Refuses an addressee (in the form of [`Recipient`]) that the provider would refuse, or that this push cannot go
+    /// to.
+    ///
+    /// # Errors
+    /// [`Refusal`] says what is wrong and what is allowed.
+    fn check_recipient(&self, _recipient: &str, _push: &Push) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    /// The provider's own verdict on a push that is not delivered; `None` where it has no way to ask.
+    fn validate<'a>(&'a self, _message: &'a Message) -> BoxFuture<'a, Option<Answer>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 impl PushProvider for apns::Apns {
@@ -43,6 +64,10 @@ impl PushProvider for apns::Apns {
 
     fn serves(&self, environment: Environment) -> bool {
         self.serves(environment)
+    }
+
+    fn check_recipient(&self, recipient: &str, push: &Push) -> Result<(), Refusal> {
+        self.check_recipient(recipient, push)
     }
 }
 
@@ -58,6 +83,32 @@ impl PushProvider for fcm::Fcm {
     fn serves(&self, environment: Environment) -> bool {
         environment == Environment::Production
     }
+
+    fn check_recipient(&self, recipient: &str, _push: &Push) -> Result<(), Refusal> {
+        fcm::check_recipient(recipient)
+    }
+
+    fn validate<'a>(&'a self, message: &'a Message) -> BoxFuture<'a, Option<Answer>> {
+        Box::pin(async move { Some(self.validate(message).await) })
+    }
+}
+
+impl PushProvider for webpush::WebPush {
+    fn send<'a>(&'a self, message: &'a Message) -> BoxFuture<'a, Answer> {
+        Box::pin(self.send(message))
+    }
+
+    fn check(&self, push: &Push, collapse_id: Option<&str>) -> Result<(), Refusal> {
+        self.check(push, collapse_id)
+    }
+
+    fn serves(&self, environment: Environment) -> bool {
+        environment == Environment::Production
+    }
+
+    fn check_recipient(&self, recipient: &str, _push: &Push) -> Result<(), Refusal> {
+        self.check_recipient(recipient)
+    }
 }
 
 /// One push for one push token.
@@ -65,7 +116,7 @@ impl PushProvider for fcm::Fcm {
 pub struct Message {
     /// A UUID in text form; APNs sees it as `apns-id`, the same on every attempt.
     pub id: String,
-    /// The push token or registration token.
+    /// The push token or registration token, or another addressee in the form of [`Recipient`].
     pub token: String,
     /// APNs: which world the token is thought to belong to.
     pub environment: Environment,
@@ -139,6 +190,8 @@ pub struct Retry {
     pub maybe_taken: bool,
     /// The provider was not reached: this says nothing about the push, so it is tried as long as it is worth it.
     pub unreached: bool,
+    /// It says nothing about other pushes: our own pace, or one push service among many.
+    pub isolated: bool,
 }
 
 impl Retry {

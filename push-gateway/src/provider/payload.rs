@@ -1,6 +1,8 @@
 //! What every provider refuses in a push, checked before anything is stored: sizes, reserved names, kinds.
 
-use tidings_shared::push_api::{Provider, Push};
+use tidings_shared::push_api::{FcmPush, Provider, Push};
+
+const FCM_FIELDS: &str = "a message has the fields notification, data, android, webpush, apns and fcm_options";
 
 /// The longest payload that APNs and FCM take, in bytes.
 pub(crate) const MAX_PAYLOAD: usize = 4096;
@@ -25,15 +27,17 @@ pub enum WakeStyle {
 /// A push that its provider would refuse.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// More than 4096 bytes.
+    /// More bytes than this provider takes for this kind of push.
     #[error(
-        "the payload for {provider} has {found} bytes; {MAX_PAYLOAD} are allowed. Send less, and let the app fetch the rest"
+        "the payload for {provider} has {found} bytes; {allowed} are allowed. Send less, and let the app fetch the rest"
     )]
     PayloadTooLarge {
         /// Whose limit.
         provider: Provider,
         /// How large it is.
         found: usize,
+        /// How large it may be.
+        allowed: usize,
     },
     /// A name in `data` that a provider keeps for itself.
     #[error(
@@ -43,9 +47,33 @@ pub enum Refusal {
     /// More than 64 bytes, or none.
     #[error("`collapse_id` has {0} bytes; 1 to {MAX_COLLAPSE_ID} are allowed")]
     CollapseId(usize),
-    /// Passes are an Apple matter.
-    #[error("a push of kind \"pass\" goes to APNs only, not to {0}")]
-    Kind(Provider),
+    /// A kind that only Apple knows.
+    #[error("a push of kind \"{kind}\" goes to one provider only, and not to {provider}")]
+    Kind {
+        /// Where it was to go.
+        provider: Provider,
+        /// Its name in JSON.
+        kind: &'static str,
+    },
+    /// A field that breaks a rule of the provider.
+    #[error("`{field}` is {found}, but {rule}")]
+    Field {
+        /// Where, from the request's root.
+        field: &'static str,
+        /// What stands there.
+        found: String,
+        /// What may.
+        rule: &'static str,
+    },
+    /// The address of a push service that is not posted to.
+    #[error("{0}")]
+    Endpoint(super::webpush::EndpointRefusal),
+}
+
+impl Refusal {
+    pub(super) fn field(field: &'static str, found: impl ToString, rule: &'static str) -> Self {
+        Self::Field { field, found: found.to_string(), rule }
+    }
 }
 
 /// Everything but the size, which each provider checks on what it builds.
@@ -55,8 +83,19 @@ pub(crate) fn check(provider: Provider, push: &Push, collapse_id: Option<&str>) 
     {
         return Err(Refusal::CollapseId(id.len()));
     }
+    let for_apple = |kind| match provider {
+        Provider::Apns => Ok(()),
+        Provider::Fcm | Provider::WebPush => Err(Refusal::Kind { provider, kind }),
+    };
     match push {
-        Push::Pass {} if provider != Provider::Apns => Err(Refusal::Kind(provider)),
+        Push::Pass {} => for_apple("pass"),
+        Push::Apns(_) => for_apple("apns"),
+        Push::LiveActivity(_) => for_apple("live_activity"),
+        Push::Fcm(_) if provider != Provider::Fcm => Err(Refusal::Kind { provider, kind: "fcm" }),
+        Push::Fcm(push) => match push.message.keys().find(|name| !FcmPush::FIELDS.contains(&name.as_str())) {
+            Some(name) => Err(Refusal::field("push.message", name, FCM_FIELDS)),
+            None => Ok(()),
+        },
         Push::Alert { data, .. } => match data.keys().find(|name| reserved(name)) {
             Some(name) => Err(Refusal::ReservedName(name.clone())),
             None => Ok(()),
@@ -71,6 +110,6 @@ fn reserved(name: &str) -> bool {
         || name.starts_with("gcm.notification.")
 }
 
-pub(crate) fn check_size(provider: Provider, found: usize) -> Result<(), Refusal> {
-    if found > MAX_PAYLOAD { Err(Refusal::PayloadTooLarge { provider, found }) } else { Ok(()) }
+pub(crate) fn check_size(provider: Provider, found: usize, allowed: usize) -> Result<(), Refusal> {
+    if found > allowed { Err(Refusal::PayloadTooLarge { provider, found, allowed }) } else { Ok(()) }
 }

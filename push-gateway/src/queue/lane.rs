@@ -1,5 +1,6 @@
-//! A lane: one app at one provider. It claims what is due, sends it, and is paused when the provider refuses the
-//! app's credentials. The queue of a paused lane stays; one push now and then asks whether it is repaired.
+//! A lane: one app at one provider. It claims what is due, by priority, sends it, and is paused when the provider
+//! refuses the app's credentials or is away. The queue of a paused lane stays; one push now and then asks whether it
+//! is repaired.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,25 +9,30 @@ use tidings_shared::clock::Clock;
 use tidings_shared::lifecycle::Shutdown;
 use tidings_shared::push_api::Provider;
 use tidings_shared::storage::Database;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::store::{self, SendResult};
-use super::{Claimed, Recipient, Recorder, RetryPolicy, lane_name, settle};
+use super::load::Load;
+use super::work::Work;
+use super::{Recorder, RetryPolicy, lane_name};
 use crate::ids::Ids;
 use crate::metrics::Metrics;
-use crate::provider::{Answer, Message, Outcome, PushProvider, Retry};
-
-/// A lane looks into the database at least this often: another process may have left something.
-const LOOK: Duration = Duration::from_secs(5);
-/// The most targets that one claim takes.
-const BATCH: usize = 128;
+use crate::provider::{Answer, Outcome, PushProvider};
+use crate::send::BreakerSettings;
 
 /// How lanes work.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LaneSettings {
     /// Pushes at once.
     pub(crate) concurrency: usize,
+    /// Of those, what each class of priority leaves to each one above it.
+    pub(crate) reserved: usize,
+    /// Pushes a second; 0: no limit.
+    pub(crate) per_second: u64,
+    /// Pushes to one device in a window; 0: no limit.
+    pub(crate) per_device: u64,
+    pub(crate) device_window: Duration,
+    pub(crate) breaker: BreakerSettings,
     /// How long a claim holds.
     pub(crate) lease: Duration,
     /// How often a paused lane asks again.
@@ -58,6 +64,7 @@ struct Pause {
 #[derive(Clone, Debug)]
 pub(crate) struct Surroundings {
     pub(crate) database: Database,
+    pub(crate) load: Arc<Load>,
     pub(crate) recorder: Recorder,
     pub(crate) clock: Clock,
     pub(crate) ids: Ids,
@@ -79,17 +86,16 @@ impl Lane {
 
     /// Works until the shutdown, then waits a little for what is under way.
     pub(crate) async fn run(self: Arc<Self>, around: Surroundings, shutdown: Shutdown) {
-        let slots = Arc::new(Semaphore::new(around.settings.concurrency));
+        let drain = around.settings.drain;
+        let work = Arc::new(Work::new(Arc::clone(&self), around, shutdown.clone()));
         let mut sending = JoinSet::new();
         while !shutdown.is_down() {
-            tokio::select! {
-                () = shutdown.wait() => break,
-                () = self.round(&around, &slots, &mut sending) => {}
-            }
+            // Never cut off halfway: what was claimed is sent, or it would come back as perhaps sent twice.
+            work.round(&mut sending).await;
             while sending.try_join_next().is_some() {}
         }
         let all = async { while sending.join_next().await.is_some() {} };
-        if tokio::time::timeout(around.settings.drain, all).await.is_err() {
+        if tokio::time::timeout(drain, all).await.is_err() {
             tracing::warn!(
                 lane = self.name,
                 "pushes under way are given up; they are sent again when their leases end"
@@ -97,102 +103,8 @@ impl Lane {
         }
     }
 
-    /// Waits for a free slot, claims what is due and starts sending it; waits for the next event if nothing is due.
-    async fn round(self: &Arc<Self>, around: &Surroundings, slots: &Arc<Semaphore>, sending: &mut JoinSet<()>) {
-        let Ok(first) = Arc::clone(slots).acquire_owned().await else { return };
-        let mut permits = vec![first];
-        let limit = match self.allowance(around.clock.now_ms()) {
-            Allowance::Nothing(until) => return self.rest(around, Some(until)).await,
-            Allowance::One => 1,
-            Allowance::Free => BATCH,
-        };
-        while permits.len() < limit
-            && let Ok(permit) = Arc::clone(slots).try_acquire_owned()
-        {
-            permits.push(permit);
-        }
-        let now = around.clock.now_ms();
-        let lease_until = now + millis(around.settings.lease);
-        let limit = i64::try_from(permits.len()).unwrap_or(1);
-        let claim = store::claim(&around.database, &self.name, &around.ids.next(), limit, now, lease_until).await;
-        let claimed = match claim {
-            Ok(claimed) => claimed,
-            Err(error) => {
-                tracing::error!(%error, lane = self.name, "the queue cannot be read; trying again");
-                return tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        };
-        if claimed.is_empty() {
-            drop(permits);
-            let due = store::next_due(&around.database, &self.name).await.ok().flatten();
-            return self.rest(around, due).await;
-        }
-        if limit == 1 {
-            self.asked(now, around.settings.lease / 2);
-        }
-        for (target, permit) in claimed.into_iter().zip(permits) {
-            sending.spawn(Arc::clone(self).work(around.clone(), target, permit));
-        }
-    }
-
-    /// Until something is enqueued, the next target is due, or it is time to look.
-    async fn rest(&self, around: &Surroundings, due: Option<i64>) {
-        let until_due = due.map_or(LOOK, |due| {
-            Duration::from_millis(u64::try_from(due - around.clock.now_ms()).unwrap_or(0))
-                .clamp(Duration::from_millis(5), LOOK)
-        });
-        let _ = tokio::time::timeout(until_due, self.wake.notified()).await;
-    }
-
-    async fn work(self: Arc<Self>, around: Surroundings, target: Claimed, _permit: OwnedSemaphorePermit) {
-        let now = around.clock.now_ms();
-        let (settlement, answer) = match settle::before_sending(&target, now) {
-            Some(settled) => settled,
-            None => {
-                let answer = self.send(&around, &target).await;
-                self.note_credentials(&around, &answer);
-                let serves_other = self.client.serves(target.environment.other());
-                let settlement =
-                    settle::settle(&target, &answer, serves_other, &around.settings.retry, around.clock.now_ms());
-                (settlement, answer)
-            }
-        };
-        around.metrics.outcome(self.provider, &self.app, settlement.state, answer.reason.as_deref());
-        let at_once = settlement.due_at.is_some_and(|due| due <= around.clock.now_ms());
-        let wake = at_once.then(|| Arc::clone(&self.wake));
-        around.recorder.record(SendResult { target, answer, settlement }, wake).await;
-    }
-
-    async fn send(&self, around: &Surroundings, target: &Claimed) -> Answer {
-        let (token, registered_at_ms) = match &target.recipient {
-            Recipient::Device { token, registered_at, .. } => (token.clone(), Some(*registered_at)),
-            Recipient::Token { token, registered_at } => (token.clone(), *registered_at),
-            Recipient::Gone => (String::new(), None),
-        };
-        let message = Message {
-            id: target.id.clone(),
-            token,
-            environment: target.environment,
-            registered_at_ms,
-            push: Arc::clone(&target.push),
-            collapse_id: target.collapse_id.clone(),
-            expires_at_ms: target.expires_at,
-        };
-        // The result must be known while the lease still holds.
-        let bound = around.settings.lease / 2;
-        let started = tokio::time::Instant::now();
-        let answer = tokio::time::timeout(bound, self.client.send(&message)).await;
-        around.metrics.sent(self.provider, started.elapsed());
-        answer.unwrap_or_else(|_| Answer {
-            outcome: Retry::unanswered(),
-            status: None,
-            reason: Some("timeout".to_owned()),
-            provider_id: None,
-        })
-    }
-
     /// Pauses the lane, or ends its pause, by what the provider said of the app's credentials.
-    fn note_credentials(&self, around: &Surroundings, answer: &Answer) {
+    pub(super) fn note_credentials(&self, around: &Surroundings, answer: &Answer) {
         let mut pause = self.lock();
         match answer.outcome {
             Outcome::Pause | Outcome::SignAnew => {
@@ -223,7 +135,15 @@ impl Lane {
         }
     }
 
-    fn allowance(&self, now_ms: i64) -> Allowance {
+    /// The credentials have changed: a paused lane asks at once.
+    pub(crate) fn ask_again(&self) {
+        if let Some(pause) = self.lock().as_mut() {
+            pause.ask_at_ms = 0;
+        }
+        self.wake.notify_one();
+    }
+
+    pub(super) fn allowance(&self, now_ms: i64) -> Allowance {
         match self.lock().as_ref() {
             None => Allowance::Free,
             Some(pause) if now_ms < pause.ask_at_ms => Allowance::Nothing(pause.ask_at_ms),
@@ -233,7 +153,7 @@ impl Lane {
 
     /// One push asks whether the credentials are accepted again; the next asks only when this one has had its
     /// answer, or its time.
-    fn asked(&self, now_ms: i64, patience: Duration) {
+    pub(super) fn asked(&self, now_ms: i64, patience: Duration) {
         if let Some(pause) = self.lock().as_mut() {
             pause.ask_at_ms = now_ms + millis(patience);
         }
@@ -244,12 +164,13 @@ impl Lane {
     }
 }
 
-enum Allowance {
+/// How much a lane may send.
+pub(super) enum Allowance {
     Free,
     One,
     Nothing(i64),
 }
 
-fn millis(time: Duration) -> i64 {
+pub(super) fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }

@@ -57,6 +57,9 @@ pub(crate) fn before_sending(target: &Claimed, now_ms: i64) -> Option<(Settlemen
             Answer { outcome: Outcome::Dead, status: None, reason: Some(reason.to_owned()), provider_id: None };
         Some((Settlement { uncounted: true, ..Settlement::end(state, target) }, answer))
     };
+    if target.cancelled {
+        return unsent(ended(target.maybe_taken, TargetState::Expired), "cancelled");
+    }
     if matches!(target.recipient, Recipient::Gone) {
         return unsent(ended(target.maybe_taken, TargetState::Dead), "device_unregistered");
     }
@@ -67,6 +70,24 @@ pub(crate) fn before_sending(target: &Claimed, now_ms: i64) -> Option<(Settlemen
         );
     }
     None
+}
+
+/// Why a push that a device may not have yet waits.
+pub(crate) const RATE_LIMITED: &str = "rate_limited";
+/// Why a push waits while its provider is away.
+pub(crate) const CIRCUIT_OPEN: &str = "circuit_open";
+
+/// Puts a claimed target back unsent, for a later time.
+pub(crate) fn put_back(target: &Claimed, due_at: i64, reason: &str) -> (Settlement, Answer) {
+    // What may have been handed over already stays «retrying» for whoever looks at it.
+    let state = if target.attempts > 1 { TargetState::Retrying } else { TargetState::Queued };
+    let answer = Answer {
+        outcome: Outcome::Retry(Retry::default()),
+        status: None,
+        reason: Some(reason.to_owned()),
+        provider_id: None,
+    };
+    (Settlement { uncounted: true, ..Settlement::again(state, due_at, target) }, answer)
 }
 
 pub(crate) fn settle(

@@ -1,2 +1,6 @@
 mod lanes;
+mod limits;
+mod once;
+mod order;
+mod several;
 mod storage;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use sqlx::Row;
 use tidings_shared::events::{DeviceReturned, UserUnacked};
-use tidings_shared::push_api::{Provider, Push};
+use tidings_shared::push_api::{Priority, Provider, Push};
 use tidings_shared::storage::{Database, StorageError};
 
 use crate::devices;
+use crate::events;
 use crate::ids::Ids;
 use crate::queue::{NewNotification, NewTarget, store};
 
@@ -33,6 +34,7 @@ pub(crate) async fn unacked(
     happened_at: i64,
     push: WakePush<'_>,
 ) -> Result<Vec<String>, StorageError> {
+    let _turn = database.turn().wait().await;
     let mut transaction = database.begin().await?;
     let first_time = sqlx::query(
         "INSERT INTO push_wake_events (user_id, message_id, created_at) VALUES ($1, $2, $3) \
@@ -47,7 +49,7 @@ pub(crate) async fn unacked(
         return Ok(Vec::new());
     }
     let sql = sqlx::AssertSqlSafe(format!(
-        "SELECT id FROM push_devices WHERE user_id = $1 AND wake_at IS NULL AND (returned_at IS NULL OR returned_at <= $2) \
+        "SELECT id FROM push_devices WHERE user_id = $1 AND wake_at IS NULL AND quarantined_at IS NULL AND (returned_at IS NULL OR returned_at <= $2) \
          ORDER BY id{}",
         database.dialect().for_update()
     ));
@@ -77,6 +79,8 @@ pub(crate) async fn unacked(
             collapse_id: Some(COLLAPSE_ID.to_owned()),
             created_at: push.now_ms,
             expires_at: push.now_ms.saturating_add(push.ttl_ms),
+            priority: Priority::High,
+            localized: None,
         };
         store::insert(&mut transaction, &notification, &targets).await?;
     }
@@ -88,20 +92,22 @@ pub(crate) async fn unacked(
 /// registered without a client id counts as back with every return of its user.
 pub(crate) async fn returned(database: &Database, event: &DeviceReturned, now_ms: i64) -> Result<(), StorageError> {
     const BACK: &str = "user_id = $1 AND (client = $2 OR client IS NULL)";
+    let _turn = database.turn().wait().await;
     let mut transaction = database.begin().await?;
     let unsent = sqlx::AssertSqlSafe(format!(
         "UPDATE push_targets SET state = CASE WHEN maybe_taken = 1 THEN 'unknown' ELSE 'expired' END, \
          reason = 'device_returned', due_at = NULL, lease = NULL, updated_at = $4 \
          WHERE due_at IS NOT NULL AND state <> 'sending' \
-         AND id IN (SELECT wake_target FROM push_devices WHERE {BACK} AND wake_at <= $3)"
+         AND id IN (SELECT wake_target FROM push_devices WHERE {BACK} AND wake_at <= $3) RETURNING id"
     ));
-    sqlx::query(unsent)
+    let rows = sqlx::query(unsent)
         .bind(event.user.as_str())
         .bind(event.client.as_str())
         .bind(event.at_ms)
         .bind(now_ms)
-        .execute(&mut *transaction)
+        .fetch_all(&mut *transaction)
         .await?;
+    let ended = rows.iter().map(|row| row.try_get("id")).collect::<Result<Vec<String>, _>>()?;
     let marks = sqlx::AssertSqlSafe(format!(
         "UPDATE push_devices SET wake_target = CASE WHEN wake_at <= $3 THEN NULL ELSE wake_target END, \
          wake_at = CASE WHEN wake_at <= $3 THEN NULL ELSE wake_at END, \
@@ -114,6 +120,8 @@ pub(crate) async fn returned(database: &Database, event: &DeviceReturned, now_ms
         .bind(event.at_ms)
         .execute(&mut *transaction)
         .await?;
+    let ended: Vec<&str> = ended.iter().map(String::as_str).collect();
+    events::store::of_ended(&mut transaction, &ended, now_ms).await?;
     transaction.commit().await?;
     Ok(())
 }

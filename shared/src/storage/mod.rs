@@ -6,6 +6,7 @@
 mod dialect;
 mod error;
 pub mod testing;
+mod turn;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Transaction};
 
 pub use dialect::Dialect;
 pub use error::StorageError;
+pub use turn::Turn;
 
 use crate::health::Dependency;
 use crate::lifecycle::Shutdown;
@@ -30,6 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Database {
     pool: AnyPool,
     dialect: Dialect,
+    turn: Turn,
 }
 
 impl Database {
@@ -80,7 +83,7 @@ impl Database {
             Dialect::Postgres => &POSTGRES_STEPS,
         };
         steps.run(&pool).await.map_err(|error| fault(format!("the migrations failed: {error}")))?;
-        Ok(Self { pool, dialect })
+        Ok(Self { pool, dialect, turn: Turn::of(dialect) })
     }
 
     /// Connects, trying again with a growing pause until it succeeds or the shutdown begins (`None`). `health` says
@@ -129,6 +132,12 @@ impl Database {
     #[must_use]
     pub fn dialect(&self) -> Dialect {
         self.dialect
+    }
+
+    /// Turns at writing, for those who write much: whoever has one finds no other that has one writing.
+    #[must_use]
+    pub fn turn(&self) -> &Turn {
+        &self.turn
     }
 
     /// A transaction that may write: on SQLite it takes the write lock at once, so that it never fails halfway

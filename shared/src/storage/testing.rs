@@ -44,7 +44,11 @@ pub async fn urls() -> Vec<String> {
     urls
 }
 
-async fn create_postgres(server: &str) -> String {
+/// Makes a database on the server with this address; its address.
+///
+/// # Panics
+/// When it cannot be made.
+pub async fn create_postgres(server: &str) -> String {
     sqlx::any::install_default_drivers();
     let name = format!("tidings_test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let mut connection =

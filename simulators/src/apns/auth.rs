@@ -154,6 +154,16 @@ impl TokenChecker {
     /// Decides who sends this push and of which topic it is.
     pub(crate) fn authenticate(&self, headers: &HeaderMap, connection: &ConnectionIdentity) -> Result<Sender, Refusal> {
         let topic = headers.get("apns-topic").and_then(|topic| topic.to_str().ok());
+        self.authenticate_for(topic, headers, connection)
+    }
+
+    /// The same for a request whose topic stands in its path.
+    pub(crate) fn authenticate_for(
+        &self,
+        topic: Option<&str>,
+        headers: &HeaderMap,
+        connection: &ConnectionIdentity,
+    ) -> Result<Sender, Refusal> {
         if let Some(value) = headers.get(AUTHORIZATION) {
             return self.by_token(value.to_str().unwrap_or_default(), topic, connection);
         }

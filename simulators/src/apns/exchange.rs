@@ -9,6 +9,7 @@ use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request, Response, StatusCode};
 
 use super::auth::Sender;
+use super::channels::{Managed, Route, route};
 use super::connection::{Connection, Unanswered};
 use super::reason::Refusal;
 use super::request::{self, PushRequest};
@@ -27,7 +28,13 @@ pub(crate) async fn answer(
 ) {
     let connection = unanswered.connection();
     let (parts, body) = request.into_parts();
-    let id = request::apns_id(&parts.headers);
+    if matches!(route(parts.uri.path()), Route::Channel(_) | Route::AllChannels(_)) {
+        return manage(&simulator, &connection, parts, body, &mut respond).await;
+    }
+    let id = match route(parts.uri.path()) {
+        Route::Broadcast(_) => Id::request(&parts.headers),
+        _ => Id { name: "apns-id", value: request::apns_id(&parts.headers) },
+    };
     let judged = judge(&simulator, &connection, &parts, body).await;
     let (request, sender, payload) = match judged {
         Ok(accepted) => accepted,
@@ -43,7 +50,7 @@ pub(crate) async fn answer(
         seq: 0,
         provider: Provider::Apns,
         token: request.token,
-        id: id.clone(),
+        id: id.value.clone(),
         at_ms: simulator.0.clock.now_ms(),
         topic: sender.topic,
         headers: apns_headers(&parts.headers),
@@ -125,12 +132,81 @@ async fn judge(
 ) -> Result<(PushRequest, Sender, serde_json::Value), Refusal> {
     // All of it before any answer: some clients take an answer during their upload for a broken stream.
     let payload = read_body(body).await;
+    if let Route::Broadcast(bundle) = route(parts.uri.path()) {
+        let sender = authenticate_for(simulator, connection, &parts.headers, bundle)?;
+        let here = connection.identity.environment;
+        let request = simulator.0.channels.check_broadcast(here, bundle, &parts.method, &parts.headers)?;
+        let payload = request::check_payload(&payload, &request)?;
+        return Ok((request, sender, payload));
+    }
     let token = request::path_token(&parts.method, &parts.uri)?;
     let sender = simulator.0.checker.authenticate(&parts.headers, &connection.identity)?;
     let request = request::check(token, &parts.headers)?;
     let payload = request::check_payload(&payload, &request)?;
     check_token(simulator, connection, &request, &sender)?;
     Ok((request, sender, payload))
+}
+
+/// The sender of a request whose topic stands in its path.
+fn authenticate_for(
+    simulator: &ApnsSimulator,
+    connection: &Connection,
+    headers: &HeaderMap,
+    bundle: &str,
+) -> Result<Sender, Refusal> {
+    let sender = simulator.0.checker.authenticate_for(Some(bundle), headers, &connection.identity);
+    sender.map_err(|refusal| if refusal.reason == "TopicDisallowed" { Refusal::new("TopicMismatch") } else { refusal })
+}
+
+/// Answers a request of the channels' management.
+async fn manage(
+    simulator: &ApnsSimulator,
+    connection: &Connection,
+    parts: http::request::Parts,
+    body: RecvStream,
+    respond: &mut SendResponse<Bytes>,
+) {
+    let id = Id::request(&parts.headers);
+    let body = read_body(body).await;
+    let route = route(parts.uri.path());
+    let (Route::Channel(bundle) | Route::AllChannels(bundle)) = route else { return };
+    let here = connection.identity.environment;
+    let managed = match simulator.0.script.next("channels", bundle).map(|hit| hit.action) {
+        Some(ApnsAction::Answer(answer)) => Err(scripted(&answer).err().unwrap_or_else(|| Refusal::new(""))),
+        _ => authenticate_for(simulator, connection, &parts.headers, bundle)
+            .and_then(|_| simulator.0.channels.manage(here, route, &parts.method, &parts.headers, &body)),
+    };
+    let Managed { status, channel, body } = match managed {
+        Ok(managed) => managed,
+        Err(refusal) => return finish(simulator, connection, respond, &id, Err(refusal)),
+    };
+    connection.proven();
+    connection.stream_done();
+    let mut response = Response::builder().status(status).header(id.name, &id.value);
+    if let Some(channel) = channel {
+        response = response.header("apns-channel-id", channel);
+    }
+    let Ok(response) = response.body(()) else { return };
+    if let Ok(mut stream) = respond.send_response(response, body.is_none())
+        && let Some(body) = body
+    {
+        let _ = stream.send_data(Bytes::from(body.to_string()), true);
+    }
+}
+
+/// How the answer names the request.
+struct Id {
+    name: &'static str,
+    value: String,
+}
+
+impl Id {
+    /// The request's own when it is a UUID, else a new one.
+    fn request(headers: &HeaderMap) -> Self {
+        let own = headers.get("apns-request-id").and_then(|id| id.to_str().ok());
+        let own = own.filter(|id| uuid::Uuid::try_parse(id).is_ok()).map(str::to_owned);
+        Self { name: "apns-request-id", value: own.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()) }
+    }
 }
 
 /// Reads the payload, as much of it as is needed to see that it is too large. Only a senseless upload is not read to
@@ -194,10 +270,10 @@ fn finish(
     simulator: &ApnsSimulator,
     connection: &Connection,
     respond: &mut SendResponse<Bytes>,
-    id: &str,
+    id: &Id,
     outcome: Result<(), Refusal>,
 ) {
-    let mut response = Response::builder().header("apns-id", id);
+    let mut response = Response::builder().header(id.name, &id.value);
     let body = match outcome {
         Ok(()) => {
             simulator.0.accepted.fetch_add(1, Ordering::Relaxed);

@@ -6,6 +6,7 @@
 
 mod auth;
 mod certificate;
+mod channels;
 mod connection;
 mod exchange;
 mod frames;
@@ -22,16 +23,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use tidings_shared::clock::Clock;
 
+pub use channels::MAX_CHANNELS;
 pub use keys::{DEVELOPMENT_KEY, DEVELOPMENT_TEAM, DevelopmentKey, ProviderKey};
 pub use reason::{REASONS, Refusal, status_of};
 
 use crate::inbox::Inbox;
 use crate::script::Script;
 use auth::{ClientRoots, TokenChecker};
+use channels::ChannelStore;
 use connection::Connection;
 
 /// Which of Apple's two services a connection, a token or a key belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Environment {
     /// `api.push.apple.com`.
@@ -177,6 +180,7 @@ struct Inner {
     checker: TokenChecker,
     roots: ClientRoots,
     tokens: Mutex<HashMap<String, DeviceToken>>,
+    channels: ChannelStore,
     script: Script<ApnsAction>,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
     opened: AtomicU64,
@@ -201,6 +205,7 @@ impl ApnsSimulator {
             clock,
             inbox,
             tokens: Mutex::default(),
+            channels: ChannelStore::default(),
             script: Script::default(),
             connections: Mutex::default(),
             opened: AtomicU64::new(0),
@@ -251,11 +256,12 @@ impl ApnsSimulator {
         }
     }
 
-    /// Forgets scripts, device tokens, seen provider tokens and counters. Keys and connections stay.
+    /// Forgets scripts, device tokens, channels, seen provider tokens and counters. Keys and connections stay.
     pub fn reset(&self) {
         self.0.script.clear();
         self.0.checker.reset();
         lock(&self.0.tokens).clear();
+        self.0.channels.clear();
         lock(&self.0.refused).clear();
         self.0.accepted.store(0, Ordering::Relaxed);
         self.0.over_limit.store(0, Ordering::Relaxed);

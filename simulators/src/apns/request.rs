@@ -82,9 +82,7 @@ pub(crate) fn check(token: &str, headers: &HeaderMap) -> Result<PushRequest, Ref
     {
         return Err(Refusal::new("BadMessageId"));
     }
-    if let Some(expiration) = text(headers, "apns-expiration")
-        && expiration.map_or(true, |text| text.parse::<u64>().is_err())
-    {
+    if !is_expiration(headers) {
         return Err(Refusal::new("BadExpirationDate"));
     }
     let push_type = match text(headers, "apns-push-type") {
@@ -152,7 +150,12 @@ fn suffix_of(topic: &str) -> &'static str {
         .unwrap_or("")
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<Result<&'a str, ()>> {
+/// Whether `apns-expiration` is a time, or absent.
+pub(super) fn is_expiration(headers: &HeaderMap) -> bool {
+    text(headers, "apns-expiration").is_none_or(|found| found.is_ok_and(|found| found.parse::<u64>().is_ok()))
+}
+
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<Result<&'a str, ()>> {
     headers.get(name).map(|value| value.to_str().map_err(|_| ()))
 }
 

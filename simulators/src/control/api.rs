@@ -3,11 +3,12 @@
 //! | call | what it does |
 //! |---|---|
 //! | `GET /pushes?token=T&after=N&limit=L&wait=25s` | pushes after number N, waiting for the first one; `last` is the next `after` |
-//! | `POST /apns/script`, `POST /fcm/script` | adds a [`Rule`](crate::script::Rule); `GET` shows the ones in force |
+//! | `POST /apns/script`, `POST /fcm/script`, `POST /webpush/script` | adds a [`Rule`](crate::script::Rule); `GET` shows the ones in force |
 //! | `POST /apns/tokens`, `POST /fcm/tokens` | makes a device token known |
 //! | `POST /apns/keys` | makes a provider key known |
 //! | `POST /apns/connections` | does a [`ConnectionCommand`] to every connection |
-//! | `GET /apns/stats`, `GET /fcm/stats` | counters |
+//! | `POST /webpush/subscriptions`, `POST /webpush/unsubscribe` | a browser subscribes: answers the subscription; it forgets it |
+//! | `GET /apns/stats`, `GET /fcm/stats`, `GET /webpush/stats` | counters |
 //! | `POST /fcm/service-accounts` | makes a service account: answers its key file |
 //! | `POST /reset` | forgets scripts, tokens, pushes and counters |
 //! | `POST /tokens`, `GET /token/USER?ttl=1h` | a signed token as JSON, or as text |
@@ -32,6 +33,7 @@ use crate::apns::{ApnsAction, ApnsStats, ConnectionCommand, DeviceToken, Provide
 use crate::fcm::{DEVELOPMENT_PROJECT, FcmAction, FcmStats, RegistrationToken, ServiceAccount};
 use crate::inbox::Push;
 use crate::script::Rule;
+use crate::webpush::{BrowserSubscription, WebPushAction, WebPushStats};
 
 /// The longest wait for a push, below the time-outs of common proxies.
 const MAX_WAIT_MS: i64 = 55_000;
@@ -72,6 +74,10 @@ pub fn router(simulators: Simulators) -> Router {
         .route("/fcm/tokens", post(fcm_token))
         .route("/fcm/service-accounts", post(fcm_account))
         .route("/fcm/stats", get(fcm_stats))
+        .route("/webpush/script", get(webpush_rules).post(webpush_script))
+        .route("/webpush/subscriptions", post(webpush_subscribe))
+        .route("/webpush/unsubscribe", post(webpush_unsubscribe))
+        .route("/webpush/stats", get(webpush_stats))
         .route("/reset", post(reset))
         .route("/tokens", post(mint))
         .route("/token/{user}", get(mint_text))
@@ -86,7 +92,8 @@ async fn unknown() -> ApiError {
         StatusCode::NOT_FOUND,
         "not_found",
         "the simulators' control has: /pushes, /apns/{script,tokens,keys,connections,stats}, \
-         /fcm/{script,tokens,service-accounts,stats}, /reset, /tokens, /token/USER, /.well-known/jwks.json, \
+         /fcm/{script,tokens,service-accounts,stats}, \
+         /webpush/{script,subscriptions,unsubscribe,stats}, /reset, /tokens, /token/USER, /.well-known/jwks.json, \
          /.well-known/openid-configuration, /healthz, /readyz, /metrics",
     )
 }
@@ -135,7 +142,10 @@ async fn apns_rules(State(simulators): State<Simulators>) -> Json<Vec<Rule<ApnsA
 }
 
 async fn apns_script(State(simulators): State<Simulators>, Body(mut rule): Body<Rule<ApnsAction>>) -> StatusCode {
-    if let Some(token) = &mut rule.token {
+    // Tokens are hex; the ids of channels keep their case.
+    if let Some(token) = &mut rule.token
+        && !token.starts_with("channel:")
+    {
         token.make_ascii_lowercase();
     }
     simulators.apns().script().add(rule);
@@ -202,6 +212,51 @@ async fn fcm_account(
 
 async fn fcm_stats(State(simulators): State<Simulators>) -> Json<FcmStats> {
     Json(simulators.fcm().stats())
+}
+
+async fn webpush_rules(State(simulators): State<Simulators>) -> Json<Vec<Rule<WebPushAction>>> {
+    Json(simulators.webpush().script().active())
+}
+
+async fn webpush_script(State(simulators): State<Simulators>, Body(rule): Body<Rule<WebPushAction>>) -> StatusCode {
+    simulators.webpush().script().add(rule);
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SubscribeRequest {
+    /// The only key that may send.
+    #[serde(default)]
+    application_server_key: Option<String>,
+}
+
+async fn webpush_subscribe(
+    State(simulators): State<Simulators>,
+    Body(request): Body<SubscribeRequest>,
+) -> Result<Json<BrowserSubscription>, ApiError> {
+    let subscribed = simulators.webpush().subscribe(request.application_server_key.as_deref());
+    subscribed.map(Json).map_err(|error| invalid(format!("{error:#}")))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UnsubscribeRequest {
+    endpoint: String,
+}
+
+async fn webpush_unsubscribe(
+    State(simulators): State<Simulators>,
+    Body(request): Body<UnsubscribeRequest>,
+) -> Result<StatusCode, ApiError> {
+    if simulators.webpush().unsubscribe(&request.endpoint) {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(invalid("no subscription has this endpoint"))
+}
+
+async fn webpush_stats(State(simulators): State<Simulators>) -> Json<WebPushStats> {
+    Json(simulators.webpush().stats())
 }
 
 async fn reset(State(simulators): State<Simulators>) -> StatusCode {

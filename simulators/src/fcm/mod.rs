@@ -1,11 +1,13 @@
-//! The FCM simulator: the OAuth2 token endpoint and `POST /v1/projects/PROJECT/messages:send`, over TLS.
+//! The FCM simulator: the OAuth2 token endpoint, `POST /v1/projects/PROJECT/messages:send`, and the Instance ID
+//! service's topic subscriptions, over TLS.
 
 mod error;
 mod message;
 mod oauth;
 mod server;
+mod topics;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -113,6 +115,8 @@ struct Inner {
     accounts: Mutex<HashMap<String, KnownAccount>>,
     access: Mutex<HashMap<String, AccessToken>>,
     tokens: Mutex<HashMap<String, RegistrationToken>>,
+    /// Who has subscribed, by project and topic.
+    topics: Mutex<HashMap<(String, String), BTreeSet<String>>>,
     script: Script<FcmAction>,
     sent: AtomicU64,
     refused: AtomicU64,
@@ -146,6 +150,7 @@ impl FcmSimulator {
             accounts: Mutex::default(),
             access: Mutex::default(),
             tokens: Mutex::default(),
+            topics: Mutex::default(),
             script: Script::default(),
             sent: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -220,10 +225,11 @@ impl FcmSimulator {
         }
     }
 
-    /// Forgets scripts, registration tokens and counters. Accounts and access tokens stay.
+    /// Forgets scripts, registration tokens, topic subscriptions and counters. Accounts and access tokens stay.
     pub fn reset(&self) {
         self.0.script.clear();
         lock(&self.0.tokens).clear();
+        lock(&self.0.topics).clear();
         self.0.sent.store(0, Ordering::Relaxed);
         self.0.refused.store(0, Ordering::Relaxed);
         self.0.tokens_issued.store(0, Ordering::Relaxed);

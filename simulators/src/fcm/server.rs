@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{Form, Path, State};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{delete, post};
 use axum::{Json, Router};
 use http::{HeaderMap, StatusCode, header};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -21,14 +21,15 @@ use tokio_rustls::TlsAcceptor;
 use super::error::FcmError;
 use super::message::{self, Checked};
 use super::oauth::{AccessToken, TokenForm};
-use super::{FcmAction, FcmSimulator, lock};
+use super::{FcmAction, FcmSimulator, lock, topics};
 use crate::inbox::{Provider, Push};
 use crate::tls::ServerIdentity;
+use crate::webpush::WebPushSimulator;
 
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
 impl FcmSimulator {
-    /// Serves FCM on `listener` until `shutdown`.
+    /// Serves FCM, and the push service of simulated browsers, on `listener` until `shutdown`.
     ///
     /// # Errors
     /// When the certificate cannot be used.
@@ -36,12 +37,13 @@ impl FcmSimulator {
         self,
         listener: TcpListener,
         identity: &ServerIdentity,
+        webpush: &WebPushSimulator,
         shutdown: Shutdown,
     ) -> anyhow::Result<()> {
         let mut config = identity.server_config(None)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let router = self.router();
+        let router = self.router().merge(webpush.router()).fallback(async || StatusCode::NOT_FOUND);
         loop {
             let socket = tokio::select! {
                 () = shutdown.wait() => return Ok(()),
@@ -69,7 +71,12 @@ impl FcmSimulator {
         Router::new()
             .route("/token", post(token))
             .route("/v1/projects/{project}/{call}", post(send))
-            .fallback(async || StatusCode::NOT_FOUND)
+            .route("/iid/{call}", post(topics::batch))
+            .route("/v1/projects/{project}/registrations/{token}/topicSubscriptions", post(topics::subscribe))
+            .route(
+                "/v1/projects/{project}/registrations/{token}/topicSubscriptions/{topic}",
+                delete(topics::unsubscribe),
+            )
             .with_state(self.clone())
     }
 }

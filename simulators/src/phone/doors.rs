@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 use std::sync::PoisonError;
 use std::time::Duration;
-use tidings_shared::push_api::{Environment, Provider, RegisterDevice};
+use tidings_shared::push_api::{Environment, RegisterDevice};
 use tidings_shared::topic::names;
 
 use super::timeline::{Door, Event, Received};
@@ -90,6 +90,10 @@ impl Phone {
             token: self.push_token.clone(),
             environment: Environment::Production,
             client: Some(self.config.client.clone()),
+            locale: None,
+            time_zone: None,
+            version: None,
+            tags: None,
         };
         let request = client.put(&url).bearer_auth(&self.config.token).json(&body);
         let response = request.send().await.with_context(|| format!("{url} cannot be reached"))?;
@@ -105,10 +109,7 @@ impl Phone {
     /// # Errors
     /// When the broker refuses.
     pub async fn register_push_token_over_mqtt(&self, app: &str) -> anyhow::Result<()> {
-        let provider = match self.config.push_provider {
-            Provider::Apns => "apns",
-            Provider::Fcm => "fcm",
-        };
+        let provider = self.config.push_provider.as_str();
         let body = json!({ "provider": provider, "app": app, "token": self.push_token, "device": self.config.client });
         self.publish(names::REGISTER_PUSH_TOKEN, body.to_string()).await
     }

@@ -119,6 +119,9 @@ impl Phone {
                 format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
             }
             Provider::Fcm => format!("simulated:{}", uuid::Uuid::new_v4().simple()),
+            Provider::WebPush => {
+                anyhow::bail!("a phone's push token is of APNs or FCM; a browser subscribes by itself")
+            }
         };
         Ok(Self { config, push_token, client, commands, timeline, cursor: Mutex::new(None) })
     }

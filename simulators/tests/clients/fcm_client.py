@@ -20,6 +20,7 @@ from firebase_admin import credentials, exceptions, messaging  # noqa: E402
 
 service = sys.modules["firebase_admin.messaging"]._MessagingService
 service.FCM_URL = url + "/v1/projects/{0}/messages:send"
+service.IID_URL = url
 firebase_admin.initialize_app(credentials.Certificate(account_file))
 
 
@@ -30,7 +31,18 @@ def send(message, dry_run=False):
         return [type(error).__name__, error.code]
 
 
+def subscriptions(answer):
+    return [answer.success_count, [[error.index, error.reason] for error in answer.errors]]
+
+
+topic_service = messaging._get_messaging_service(None)
+topic_service._fcm_topic_url = topic_service._fcm_topic_url.replace("https://fcm.googleapis.com", url)
+
 outcome = {
+    "subscribe": subscriptions(messaging.subscribe_to_topic_legacy(["one", "two", "gone-token"], "news")),
+    "unsubscribe": subscriptions(messaging.unsubscribe_from_topic_legacy(["two"], "/topics/news")),
+    "subscribe_v1": subscriptions(messaging.subscribe_to_topic(["three", "four", "gone-token"], "news")),
+    "unsubscribe_v1": subscriptions(messaging.unsubscribe_from_topic(["four"], "news")),
     "data": send(
         messaging.Message(
             token="fcm-token:1",

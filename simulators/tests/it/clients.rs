@@ -1,11 +1,14 @@
-//! Clients that nobody here wrote work against the simulators: aioapns, firebase-admin and curl.
+//! Clients that nobody here wrote work against the simulators: aioapns, firebase-admin, pywebpush and curl.
 
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde_json::{Value, json};
 use tidings_simulators::apns::{ApnsAction, DeviceToken, ScriptedAnswer};
 use tidings_simulators::fcm::{Details, FcmAction, RegistrationToken, ScriptedError};
 use tidings_simulators::script::Rule;
+use tidings_simulators::webpush::BrowserSubscription;
 use tokio::process::Command;
 
 use crate::apns::make_certificates;
@@ -107,6 +110,12 @@ async fn firebase_admin_sends_messages() {
     let ca = running.ca_file();
     let arguments = [&credentials.fcm_url, ca.to_str().unwrap(), credentials.fcm_account_file.to_str().unwrap()];
     let Some(outcome) = python("fcm_client.py", &arguments).await else { return };
+    assert_eq!(outcome["subscribe"], json!([2, [[2, "NOT_FOUND"]]]));
+    assert_eq!(outcome["unsubscribe"], json!([1, []]));
+    assert_eq!(outcome["subscribe_v1"][0], json!(2));
+    assert_eq!(outcome["subscribe_v1"][1][0][0], json!(2), "{outcome}");
+    assert_eq!(outcome["unsubscribe_v1"], json!([1, []]));
+    assert_eq!(fcm.subscribers("tidings-dev", "news").into_iter().collect::<Vec<_>>(), ["one", "three"]);
     let ok = json!(["ok", "projects/tidings-dev"]);
     for sent in ["data", "notification", "topic", "condition", "dry_run"] {
         assert_eq!(outcome[sent], ok, "{sent}");
@@ -120,6 +129,38 @@ async fn firebase_admin_sends_messages() {
     let pushes = running.simulators.inbox().list(None, 0, 1_000);
     assert_eq!(pushes.len(), 24);
     assert_eq!(pushes[0].payload["android"]["ttl"], "3.500000000s");
+}
+
+#[tokio::test]
+async fn pywebpush_sends_to_a_browser() {
+    let running = start(&[]).await;
+    let files = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let file = files.path().join("vapid.pem");
+    std::fs::write(&file, key.serialize_pem()).unwrap();
+    let other = BASE64.encode(rcgen::KeyPair::generate().unwrap().public_key_raw());
+    let own = BASE64.encode(key.public_key_raw());
+    let browsers = running.simulators.webpush();
+    let good = browsers.subscribe(Some(&own)).unwrap();
+    let foreign = browsers.subscribe(Some(&other)).unwrap();
+    let gone = browsers.subscribe(None).unwrap();
+    assert!(browsers.unsubscribe(&gone.endpoint));
+    let text = |subscription: &BrowserSubscription| serde_json::to_string(subscription).unwrap();
+    let ca = running.ca_file();
+    let arguments = [ca.to_str().unwrap(), file.to_str().unwrap(), &text(&good), &text(&foreign), &text(&gone)];
+    let Some(outcome) = python("webpush_client.py", &arguments).await else { return };
+    assert_eq!((&outcome["text"], &outcome["json"]), (&json!(201), &json!(201)), "{outcome}");
+    for (what, status, words) in
+        [("foreign", 403, "another"), ("gone", 410, "gone"), ("large", 413, "4096"), ("urgency", 400, "Urgency")]
+    {
+        assert_eq!(outcome[what][0], status, "{what}");
+        assert!(outcome[what][1].as_str().unwrap().contains(words), "{outcome}");
+    }
+    let pushes = running.simulators.inbox().list(Some(&good.endpoint), 0, 10);
+    let payloads: Vec<_> = pushes.iter().map(|push| push.payload.clone()).collect();
+    assert_eq!(payloads, [json!("hello"), json!({"n": 1})]);
+    assert_eq!((pushes[0].headers["ttl"].as_str(), pushes[0].sender.as_str()), ("60", format!("vapid {own}").as_str()));
+    assert_eq!((pushes[1].headers["urgency"].as_str(), pushes[1].topic.as_str()), ("low", "a-topic"));
 }
 
 #[tokio::test]

@@ -16,3 +16,4 @@ mod fcm;
 mod pass_server;
 mod phone;
 mod wallet;
+mod webpush;

@@ -1,6 +1,7 @@
 //! `tidings bench`: measures this machine, side by side with peers in the same run. Nothing here judges; the figures
 //! and the command that made them go into the documents.
 //!
+//! `push` is the same for the push-gateway.
 //! `broker` runs the scenarios and prints their tables; each scenario is a file. A broker under test (`peer`) is a process
 //! of its own; the clients are in this process and speak through `client` and `wire`, which cost less than any broker.
 
@@ -13,6 +14,7 @@ mod inboxes;
 mod load;
 mod peer;
 mod process;
+pub(crate) mod push;
 mod rumqttd;
 mod storm;
 mod subscriptions;

@@ -201,6 +201,7 @@ fn mosquitto_conf(place: &Place<'_>) -> String {
     )
 }
 
-fn free_address() -> anyhow::Result<SocketAddr> {
+/// An address of this machine that is free now.
+pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

@@ -83,6 +83,10 @@ pub(super) fn after_simulators(
     if !settings.names("push.apps").is_empty() {
         return Ok(());
     }
+    // The simulated browsers' push service is on this machine.
+    if settings.texts("push.webpush.allow").is_empty() {
+        defaults.set("push.webpush.allow", "127.0.0.0/8,::1,localhost");
+    }
     let mut app = |name: &str, key: &str, value: &dyn std::fmt::Display| {
         defaults.set(Settings::named("push.apps", name, key), value);
     };
@@ -94,6 +98,8 @@ pub(super) fn after_simulators(
     app(APP, "apns.sandbox_url", &credentials.apns_sandbox_url);
     app(APP, "fcm.service_account_file", &credentials.fcm_account_file.display());
     app(APP, "fcm.url", &credentials.fcm_url);
+    app(APP, "webpush.private_key_file", &credentials.webpush_key_file.display());
+    app(APP, "webpush.contact", &"mailto:development@tidings.example");
     if development_passes(settings) {
         let certificates = DevelopmentCertificates::paths(&settings.path("data"));
         let pass_type = settings.text("wallet.pass_type");

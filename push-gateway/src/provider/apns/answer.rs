@@ -4,12 +4,13 @@
 
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
+use tidings_shared::clock::Clock;
 
 use super::fault::TransportError;
 use super::transport::Response;
+use crate::provider::retry_after::retry_after;
 use crate::provider::{Answer, Outcome, Retry, TokenGone};
 
 /// How long a single token is left alone after `TooManyRequests`.
@@ -25,14 +26,17 @@ struct ErrorBody {
     timestamp: Option<i64>,
 }
 
-pub(super) fn read(response: &Response) -> Answer {
+pub(super) fn read(response: &Response, clock: &Clock) -> Answer {
     let status = response.status;
-    let id = response.headers.get("apns-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+    // A broadcast has a request id instead, and in the sandbox a name for Apple's delivery log.
+    let named =
+        ["apns-id", "apns-unique-id", "apns-request-id"].into_iter().find_map(|name| response.headers.get(name));
+    let id = named.and_then(|id| id.to_str().ok()).map(str::to_owned);
     if status.is_success() {
         return Answer::accepted(status.as_u16(), id);
     }
     let body: ErrorBody = serde_json::from_slice(&response.body).unwrap_or_default();
-    let outcome = with_delay(decide(status, body.reason.as_deref(), body.timestamp), &response.headers);
+    let outcome = with_delay(decide(status, body.reason.as_deref(), body.timestamp), &response.headers, clock);
     Answer { outcome, status: Some(status.as_u16()), reason: body.reason, provider_id: id }
 }
 
@@ -40,6 +44,7 @@ pub(super) fn read(response: &Response) -> Answer {
 pub(super) fn unanswered(error: &TransportError) -> Answer {
     let outcome = match error {
         TransportError::Refused { .. } => Outcome::Pause,
+        TransportError::Invalid { .. } => Outcome::Dead,
         error if error.maybe_taken() => Retry::unanswered(),
         _ => Retry::unreached(),
     };
@@ -62,6 +67,7 @@ pub(super) fn credentials_refused(reason: &str) -> bool {
             | "InvalidProviderToken"
             | "MissingProviderToken"
             | "BadEnvironmentKeyInToken"
+            | "BadEnvironmentKeyIdInToken"
             | "UnrelatedKeyIdInToken"
     )
 }
@@ -74,6 +80,8 @@ pub(super) fn decide(status: StatusCode, reason: Option<&str>, timestamp_ms: Opt
             "ExpiredProviderToken" => return Outcome::SignAnew,
             "TooManyRequests" => return Retry::after(TOKEN_PAUSE),
             "TooManyProviderTokenUpdates" => return Retry::after(TOKEN_UPDATES_PAUSE),
+            // About one broadcast channel, or about broadcasts alone: other pushes of the app go on.
+            "BadChannelId" | "ChannelNotRegistered" | "FeatureNotEnabled" | "TopicMismatch" => return Outcome::Dead,
             _ if credentials_refused(reason) => return Outcome::Pause,
             _ => {}
         }
@@ -95,12 +103,8 @@ pub(super) fn decide(status: StatusCode, reason: Option<&str>, timestamp_ms: Opt
     }
 }
 
-fn with_delay(outcome: Outcome, headers: &HeaderMap) -> Outcome {
-    let asked = headers
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.trim().parse().ok())
-        .map(Duration::from_secs);
+fn with_delay(outcome: Outcome, headers: &HeaderMap, clock: &Clock) -> Outcome {
+    let asked = retry_after(headers, clock);
     match (outcome, asked) {
         (Outcome::Retry(retry), Some(asked)) => {
             Outcome::Retry(Retry { after: Some(retry.after.map_or(asked, |after| after.max(asked))), ..retry })
@@ -154,6 +158,7 @@ mod tests {
             "InvalidProviderToken",
             "MissingProviderToken",
             "BadEnvironmentKeyInToken",
+            "BadEnvironmentKeyIdInToken",
             "UnrelatedKeyIdInToken",
         ] {
             assert_eq!(outcome(403, reason), Outcome::Pause, "{reason}");
@@ -192,11 +197,23 @@ mod tests {
 
     #[test]
     fn retry_after_is_heeded_but_never_shortens() {
-        let headers =
-            |seconds: &'static str| HeaderMap::from_iter([(RETRY_AFTER, http::HeaderValue::from_static(seconds))]);
-        assert_eq!(with_delay(Retry::soon(), &headers("7")), Retry::after(Duration::from_secs(7)));
-        assert_eq!(with_delay(Retry::after(TOKEN_PAUSE), &headers("7")), Retry::after(TOKEN_PAUSE));
-        assert_eq!(with_delay(Retry::soon(), &headers("soon")), Retry::soon());
-        assert_eq!(with_delay(Outcome::Dead, &headers("7")), Outcome::Dead);
+        let clock = Clock::manual(784_111_777_000);
+        let with_delay = |outcome, asked: &'static str| {
+            let headers = HeaderMap::from_iter([(http::header::RETRY_AFTER, http::HeaderValue::from_static(asked))]);
+            with_delay(outcome, &headers, &clock)
+        };
+        assert_eq!(with_delay(Retry::soon(), "7"), Retry::after(Duration::from_secs(7)));
+        let date = "Sun, 06 Nov 1994 08:50:37 GMT";
+        assert_eq!(with_delay(Retry::soon(), date), Retry::after(Duration::from_secs(60)));
+        assert_eq!(with_delay(Retry::after(TOKEN_PAUSE), "7"), Retry::after(TOKEN_PAUSE));
+        assert_eq!(with_delay(Retry::soon(), "soon"), Retry::soon());
+        assert_eq!(with_delay(Outcome::Dead, "7"), Outcome::Dead);
+    }
+
+    #[test]
+    fn what_concerns_one_channel_stops_nobody_else() {
+        for reason in ["BadChannelId", "ChannelNotRegistered", "FeatureNotEnabled", "TopicMismatch"] {
+            assert_eq!(outcome(403, reason), Outcome::Dead, "{reason}");
+        }
     }
 }

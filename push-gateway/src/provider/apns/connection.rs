@@ -13,8 +13,8 @@ use tokio::time::timeout;
 
 use super::fault::TransportError;
 
-/// More of an answer than this is not read: Apple's are well below a kilobyte.
-const MAX_ANSWER: usize = 16 * 1024;
+/// More of an answer than this is not read: to a push it is well below a kilobyte, but a list of 10,000 channels is not.
+const MAX_ANSWER: usize = 1024 * 1024;
 /// A connection that does not answer a PING within this time is gone.
 const PONG_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -23,6 +23,9 @@ const PONG_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Connection {
     sender: SendRequest<Bytes>,
     in_flight: AtomicUsize,
+    /// The peer's limit of streams when it was looked at last: asking `h2` each time would take its lock each time. `h2`
+    /// itself never opens more than the peer allows.
+    announced: AtomicUsize,
     /// A push was accepted on it: until then Apple takes one stream only.
     proven: AtomicBool,
     /// No new streams: it is closing, or Apple said that it is done with it.
@@ -54,6 +57,7 @@ impl Connection {
         let ping_pong = connection.ping_pong();
         let suspected = Arc::new(Notify::new());
         let opened = Arc::new(Self {
+            announced: AtomicUsize::new(sender.current_max_send_streams()),
             sender,
             in_flight: AtomicUsize::new(0),
             proven: AtomicBool::new(false),
@@ -68,10 +72,20 @@ impl Connection {
 
     /// Takes a stream if the peer's present limit allows one more. Give it back with [`Connection::release`].
     pub(super) fn take(&self, ceiling: usize) -> bool {
-        let limit = self.limit().min(ceiling);
-        self.in_flight
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |streams| (streams < limit).then(|| streams + 1))
-            .is_ok()
+        let take = || {
+            let limit = self.limit().min(ceiling);
+            self.in_flight
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |streams| (streams < limit).then(|| streams + 1))
+                .is_ok()
+        };
+        // Full, perhaps because the limit has been raised since it was looked at.
+        take() || (self.look() && take())
+    }
+
+    /// Looks at the peer's limit; whether it has changed.
+    fn look(&self) -> bool {
+        let announced = self.sender.current_max_send_streams();
+        self.announced.swap(announced, Ordering::AcqRel) != announced
     }
 
     pub(super) fn release(&self) {
@@ -84,7 +98,7 @@ impl Connection {
     }
 
     fn limit(&self) -> usize {
-        let announced = self.sender.current_max_send_streams();
+        let announced = self.announced.load(Ordering::Acquire);
         if self.proven.load(Ordering::Acquire) { announced } else { announced.min(1) }
     }
 
@@ -120,6 +134,8 @@ impl Connection {
         let (response, mut stream) = sender.send_request(request, false).map_err(|error| self.broken(error, false))?;
         stream.send_data(body, true).map_err(|error| self.broken(error, true))?;
         let (head, mut incoming) = response.await.map_err(|error| self.broken(error, true))?.into_parts();
+        // A lower limit comes before the answers behind it.
+        self.look();
         let mut body = Vec::new();
         while let Some(chunk) = incoming.data().await {
             // The status is known, and it alone decides when the body is cut short.

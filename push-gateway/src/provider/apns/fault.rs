@@ -8,6 +8,8 @@ use super::goaway;
 pub(super) enum TransportError {
     #[error("no connection to {endpoint}: {why}")]
     Connect { endpoint: String, why: String },
+    #[error("the push is no valid request: {why}")]
+    Invalid { why: String },
     #[error("no stream became free in time")]
     NoRoom,
     #[error("the connection was closed before the request was taken: {why}")]
@@ -46,6 +48,7 @@ impl TransportError {
     pub(super) fn reason(&self) -> String {
         match self {
             Self::Connect { .. } => "connect_failed".to_owned(),
+            Self::Invalid { .. } => "invalid_request".to_owned(),
             Self::NoRoom => "no_free_stream".to_owned(),
             Self::NotTaken { reason, .. } => reason.clone().unwrap_or_else(|| "connection_closed".to_owned()),
             Self::Cut { .. } => "connection_cut".to_owned(),

@@ -1,11 +1,14 @@
-//! A push in Apple's words: the `apns-*` headers and the JSON payload
-//! ("Sending notification requests to APNs", "Generating a remote notification").
+//! A push as a request: the path and the `apns-*` headers ("Sending notification requests to APNs", "Sending broadcast
+//! push notification requests to APNs").
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Map, Value, json};
-use tidings_shared::push_api::Push;
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use tidings_shared::push_api::ApnsPushType;
 
-use crate::provider::{Message, WakeStyle};
+use super::endpoint::Endpoint;
+use super::push_type::{self, Topics};
+use crate::provider::{Message, Recipient};
 
 const APNS_TOPIC: HeaderName = HeaderName::from_static("apns-topic");
 const APNS_PUSH_TYPE: HeaderName = HeaderName::from_static("apns-push-type");
@@ -13,154 +16,180 @@ const APNS_ID: HeaderName = HeaderName::from_static("apns-id");
 const APNS_EXPIRATION: HeaderName = HeaderName::from_static("apns-expiration");
 const APNS_PRIORITY: HeaderName = HeaderName::from_static("apns-priority");
 const APNS_COLLAPSE_ID: HeaderName = HeaderName::from_static("apns-collapse-id");
+pub(super) const APNS_CHANNEL_ID: HeaderName = HeaderName::from_static("apns-channel-id");
+pub(super) const APNS_REQUEST_ID: HeaderName = HeaderName::from_static("apns-request-id");
 
-/// Apple's push types that we use. Others are added when something sends them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PushType {
-    Alert,
-    Background,
-}
-
-impl PushType {
-    fn of(push: &Push, wake: &WakeStyle) -> Self {
-        match (push, wake) {
-            (Push::Alert { .. }, _) | (Push::Wake {}, WakeStyle::Visible { .. }) => Self::Alert,
-            (Push::Wake {}, WakeStyle::Silent) | (Push::Pass {}, _) => Self::Background,
-        }
-    }
-
-    fn name(self) -> HeaderValue {
-        HeaderValue::from_static(match self {
-            Self::Alert => "alert",
-            Self::Background => "background",
-        })
-    }
-
-    /// 10 is an error for background pushes.
-    fn priority(self) -> HeaderValue {
-        HeaderValue::from_static(match self {
-            Self::Alert => "10",
-            Self::Background => "5",
-        })
-    }
-}
-
-pub(super) fn headers(
-    headers: &mut HeaderMap,
+/// The request of one push; its body is the payload.
+pub(super) fn push(
+    endpoint: &Endpoint,
+    bundle: &str,
+    topics: &Topics,
     message: &Message,
-    topic: &HeaderValue,
-    wake: &WakeStyle,
-) -> Result<(), http::Error> {
-    let push_type = PushType::of(&message.push, wake);
-    headers.insert(APNS_TOPIC, topic.clone());
-    headers.insert(APNS_PUSH_TYPE, push_type.name());
-    headers.insert(APNS_PRIORITY, push_type.priority());
-    headers.insert(APNS_ID, unindexed(&message.id)?);
-    headers.insert(APNS_EXPIRATION, unindexed(&message.expires_at_ms.div_euclid(1000).max(0).to_string())?);
-    if let Some(id) = &message.collapse_id {
-        headers.insert(APNS_COLLAPSE_ID, unindexed(id)?);
+    push_type: ApnsPushType,
+    authorization: Option<HeaderValue>,
+) -> Result<Request<()>, http::Error> {
+    let (path, channel) = match recipient(message) {
+        Recipient::Channel(id) => (format!("/4/broadcasts/apps/{bundle}"), Some(id)),
+        _ => (format!("/3/device/{}", message.token), None),
+    };
+    let mut request = bare(endpoint, Method::POST, path, authorization)?;
+    let headers = request.headers_mut();
+    headers.insert(APNS_PUSH_TYPE, HeaderValue::from_static(push_type.as_str()));
+    headers.insert(APNS_PRIORITY, push_type::priority(&message.push, push_type));
+    headers.insert(APNS_EXPIRATION, unindexed(message.expires_at_ms.div_euclid(1000).max(0).to_string())?);
+    if let Some(id) = channel {
+        headers.insert(APNS_CHANNEL_ID, unindexed(id.to_owned())?);
+        headers.insert(APNS_REQUEST_ID, unindexed(message.id.clone())?);
+        return Ok(request);
     }
-    Ok(())
+    headers.insert(APNS_TOPIC, topics.of(push_type));
+    headers.insert(APNS_ID, unindexed(message.id.clone())?);
+    if let Some(id) = &message.collapse_id {
+        headers.insert(APNS_COLLAPSE_ID, unindexed(id.clone())?);
+    }
+    Ok(request)
+}
+
+/// A request with nothing but its authorization.
+pub(super) fn bare(
+    endpoint: &Endpoint,
+    method: Method,
+    path: String,
+    authorization: Option<HeaderValue>,
+) -> Result<Request<()>, http::Error> {
+    let mut headers = HeaderMap::with_capacity(8);
+    if let Some(token) = authorization {
+        headers.insert(AUTHORIZATION, token);
+    }
+    let mut request = Request::new(());
+    *request.method_mut() = method;
+    *request.uri_mut() = endpoint.uri(path)?;
+    *request.version_mut() = http::Version::HTTP_2;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+pub(super) fn recipient(message: &Message) -> Recipient<'_> {
+    Recipient::read(tidings_shared::push_api::Provider::Apns, &message.token)
 }
 
 /// A value that is different in every request would only push the constant ones out of the HPACK table.
-fn unindexed(value: &str) -> Result<HeaderValue, http::Error> {
-    let mut value = HeaderValue::from_bytes(value.as_bytes())?;
+pub(super) fn unindexed(value: String) -> Result<HeaderValue, http::Error> {
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from(value))?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-pub(super) fn payload(push: &Push, wake: &WakeStyle) -> Vec<u8> {
-    let payload = match (push, wake) {
-        (Push::Pass {}, _) => json!({}),
-        (Push::Wake {}, WakeStyle::Silent) => json!({"aps": {"content-available": 1}}),
-        (Push::Wake {}, WakeStyle::Visible { title, body }) => {
-            json!({"aps": {"alert": {"title": title, "body": body}, "content-available": 1}})
-        }
-        (Push::Alert { title, body, data }, _) => {
-            let mut alert = Map::from_iter([("title".to_owned(), Value::from(title.as_str()))]);
-            if let Some(body) = body {
-                alert.insert("body".to_owned(), Value::from(body.as_str()));
-            }
-            let mut payload = Map::from_iter([("aps".to_owned(), json!({"alert": alert, "sound": "default"}))]);
-            payload.extend(data.iter().map(|(name, value)| (name.clone(), value.clone())));
-            Value::Object(payload)
-        }
-    };
-    payload.to_string().into_bytes()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::WakeStyle;
+    use serde_json::{Value, json};
     use std::sync::Arc;
-    use tidings_shared::push_api::Environment;
+    use tidings_shared::push_api::{Environment, Push};
 
-    fn message(push: Push) -> Message {
-        Message {
+    fn sent(body: Value, wake: &WakeStyle, token: &str, expires_at_ms: i64) -> Request<()> {
+        let content: Push = serde_json::from_value(body).unwrap();
+        let message = Message {
             id: "01990000-0000-7000-8000-000000000001".to_owned(),
-            token: "ab12".to_owned(),
+            token: token.to_owned(),
             environment: Environment::Production,
             registered_at_ms: None,
-            push: Arc::new(push),
+            push: Arc::new(content),
             collapse_id: Some("wake".to_owned()),
-            expires_at_ms: 1_700_000_000_999,
-        }
-    }
-
-    fn sent(push: Push, wake: &WakeStyle) -> (HeaderMap, Value) {
-        let mut map = HeaderMap::new();
-        headers(&mut map, &message(push.clone()), &HeaderValue::from_static("org.example.app"), wake).unwrap();
-        (map, serde_json::from_slice(&payload(&push, wake)).unwrap())
+            expires_at_ms,
+        };
+        let endpoint = Endpoint::parse("https://api.push.apple.com").unwrap();
+        let topics = Topics::new(&HeaderValue::from_static("org.example.app"));
+        let push_type = push_type::of(&message.push, wake);
+        push(&endpoint, "org.example.app", &topics, &message, push_type, None).unwrap()
     }
 
     #[test]
     fn a_wake_push_is_silent_and_of_low_priority() {
-        let (headers, payload) = sent(Push::Wake {}, &WakeStyle::Silent);
-        assert_eq!(headers["apns-push-type"], "background");
-        assert_eq!(headers["apns-priority"], "5");
-        assert_eq!(headers["apns-topic"], "org.example.app");
-        assert_eq!(headers["apns-expiration"], "1700000000");
-        assert_eq!(headers["apns-collapse-id"], "wake");
-        assert_eq!(headers["apns-id"], "01990000-0000-7000-8000-000000000001");
-        assert_eq!(payload, json!({"aps": {"content-available": 1}}));
+        let request = sent(json!({"kind": "wake"}), &WakeStyle::Silent, "ab12", 1_700_000_000_999);
+        assert_eq!(request.uri(), "https://api.push.apple.com/3/device/ab12");
+        for (name, value) in [
+            ("apns-push-type", "background"),
+            ("apns-priority", "5"),
+            ("apns-topic", "org.example.app"),
+            ("apns-expiration", "1700000000"),
+            ("apns-collapse-id", "wake"),
+            ("apns-id", "01990000-0000-7000-8000-000000000001"),
+        ] {
+            assert_eq!(request.headers()[name], value, "{name}");
+        }
     }
 
     #[test]
-    fn a_wake_push_can_be_made_visible() {
-        let style = WakeStyle::Visible { title: "News".to_owned(), body: "Open the app".to_owned() };
-        let (headers, payload) = sent(Push::Wake {}, &style);
-        assert_eq!(headers["apns-push-type"], "alert");
-        assert_eq!(headers["apns-priority"], "10");
-        assert_eq!(payload["aps"]["alert"]["title"], "News");
+    fn each_kind_has_its_type_priority_and_topic() {
+        let visible = WakeStyle::Visible { title: "News".to_owned(), body: "Open the app".to_owned() };
+        for (push, wake, push_type, priority, topic) in [
+            (json!({"kind": "wake"}), &visible, "alert", "10", "org.example.app"),
+            (json!({"kind": "alert", "title": "t"}), &WakeStyle::Silent, "alert", "10", "org.example.app"),
+            (json!({"kind": "pass"}), &visible, "background", "5", "org.example.app"),
+            (
+                json!({"kind": "apns", "push_type": "voip", "payload": {}}),
+                &visible,
+                "voip",
+                "10",
+                "org.example.app.voip",
+            ),
+            (
+                json!({"kind": "apns", "push_type": "background", "payload": {}}),
+                &visible,
+                "background",
+                "5",
+                "org.example.app",
+            ),
+            (
+                json!({"kind": "apns", "push_type": "widgets", "payload": {}, "priority": 1}),
+                &visible,
+                "widgets",
+                "1",
+                "org.example.app.push-type.widgets",
+            ),
+            (
+                json!({"kind": "live_activity", "event": "end", "priority": 5}),
+                &visible,
+                "liveactivity",
+                "5",
+                "org.example.app.push-type.liveactivity",
+            ),
+        ] {
+            let request = sent(push.clone(), wake, "ab12", 1);
+            let header = |name: &str| request.headers()[name].to_str().unwrap();
+            let found = (header("apns-push-type"), header("apns-priority"), header("apns-topic"));
+            assert_eq!(found, (push_type, priority, topic), "{push}");
+        }
     }
 
     #[test]
-    fn an_alert_carries_its_data_beside_aps() {
-        let push: Push = serde_json::from_value(json!({
-            "kind": "alert", "title": "Hello", "body": "there", "data": {"thread": 7, "from_user": "23412"}
-        }))
-        .unwrap();
-        let (headers, payload) = sent(push, &WakeStyle::Silent);
-        assert_eq!(headers["apns-push-type"], "alert");
-        assert_eq!(payload["aps"]["alert"], json!({"title": "Hello", "body": "there"}));
-        assert_eq!(payload["thread"], 7);
-        assert_eq!(payload["from_user"], "23412");
-    }
-
-    #[test]
-    fn a_pass_push_is_an_empty_object() {
-        let (headers, payload) = sent(Push::Pass {}, &WakeStyle::Silent);
-        assert_eq!(payload, json!({}));
-        assert_eq!(headers["apns-priority"], "5");
+    fn a_broadcast_names_its_channel_and_its_app() {
+        let push = json!({"kind": "live_activity", "event": "end"});
+        let request = sent(push, &WakeStyle::Silent, "channel:c29tZQ==", 0);
+        assert_eq!(request.uri(), "https://api.push.apple.com/4/broadcasts/apps/org.example.app");
+        assert_eq!(request.headers()["apns-channel-id"], "c29tZQ==");
+        assert_eq!(request.headers()["apns-request-id"], "01990000-0000-7000-8000-000000000001");
+        assert_eq!(request.headers()["apns-push-type"], "liveactivity");
+        for absent in ["apns-topic", "apns-id", "apns-collapse-id"] {
+            assert!(!request.headers().contains_key(absent), "{absent}");
+        }
     }
 
     #[test]
     fn a_time_to_live_of_nothing_is_one_attempt() {
-        let mut push = message(Push::Wake {});
-        push.expires_at_ms = 0;
-        let mut map = HeaderMap::new();
-        headers(&mut map, &push, &HeaderValue::from_static("t"), &WakeStyle::Silent).unwrap();
-        assert_eq!(map["apns-expiration"], "0");
+        let request = sent(json!({"kind": "wake"}), &WakeStyle::Silent, "ab12", 0);
+        assert_eq!(request.headers()["apns-expiration"], "0");
+    }
+
+    #[test]
+    fn what_must_not_be_indexed_is_marked() {
+        let request = sent(json!({"kind": "wake"}), &WakeStyle::Silent, "ab12", 0);
+        for (name, indexed) in
+            [("apns-id", false), ("apns-expiration", false), ("apns-topic", true), ("apns-push-type", true)]
+        {
+            assert_eq!(request.headers()[name].is_sensitive(), !indexed, "{name}");
+        }
     }
 }

@@ -17,6 +17,7 @@ use crate::testing::{START, Simulation};
 
 mod certificate;
 mod connections;
+mod kinds;
 
 /// A fresh key, as Apple's portal gives it.
 pub(super) static P8: LazyLock<String> = LazyLock::new(|| rcgen::KeyPair::generate().unwrap().serialize_pem());
@@ -179,29 +180,6 @@ async fn an_unknown_key_pauses_the_app() {
     assert_eq!((answer.outcome, answer.reason.as_deref()), (Outcome::Pause, Some("InvalidProviderToken")));
     let sandbox = Message { environment: Environment::Sandbox, ..message() };
     assert_eq!(stranger.send(&sandbox).await.outcome, Outcome::OtherEnvironment);
-}
-
-#[test]
-fn what_must_not_be_indexed_is_marked() {
-    tls::install_provider();
-    let transport = Transport::new(
-        Endpoint::parse("https://127.0.0.1:1").unwrap(),
-        tls::client_config(None, None, &[]).unwrap(),
-        limits(),
-    );
-    let signer = Signer::new(P8.as_bytes(), "KEY1234567", "TEAM123456", Clock::system()).unwrap();
-    let token = signer.token().unwrap();
-    let apns = Apns::new(HeaderValue::from_static(TOPIC), Authentication::Certificate, None, None, WakeStyle::Silent);
-    let request = apns.request(&transport, &message(), Some(token)).unwrap();
-    for (name, indexed) in [
-        ("authorization", false),
-        ("apns-id", false),
-        ("apns-expiration", false),
-        ("apns-topic", true),
-        ("apns-push-type", true),
-    ] {
-        assert_eq!(request.headers()[name].is_sensitive(), !indexed, "{name}");
-    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
-//! The connections to one address with one set of credentials: opened when needed, shared by all pushes, held to
+//! The connections to one address with one set of credentials: opened when needed, shared by all apps of these
+//! credentials and all their pushes, held to
 //! the peer's live limit of streams, replaced when they are cut or sent away (GOAWAY).
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +10,6 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -17,6 +18,7 @@ use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::fault::TransportError;
 use super::goaway;
+use crate::provider::dial::dial;
 
 /// How often a request that was certainly not processed is handed over again at once.
 const ATTEMPTS: u32 = 4;
@@ -63,13 +65,18 @@ pub(super) struct Response {
     pub(super) connection: Arc<Connection>,
 }
 
-/// See the head of this file.
+/// See the head of this file. Cheap to clone; clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Transport(Arc<Inner>);
+
 #[derive(Debug)]
-pub struct Transport {
+struct Inner {
     endpoint: Endpoint,
     tls: Arc<ClientConfig>,
     limits: Limits,
     pool: Mutex<Pool>,
+    /// Counts failed attempts to connect, so that those who wait for one learn of its end.
+    failures: AtomicU64,
     room: Arc<Notify>,
 }
 
@@ -77,8 +84,6 @@ pub struct Transport {
 struct Pool {
     connections: Vec<Arc<Connection>>,
     opening: bool,
-    /// Counts failed attempts to connect, so that those who wait for one learn of its end.
-    failures: u64,
     last_failure: Option<Failure>,
 }
 
@@ -109,28 +114,45 @@ impl Transport {
     #[must_use]
     pub fn new(endpoint: Endpoint, mut tls: ClientConfig, limits: Limits) -> Self {
         tls.alpn_protocols = vec![b"h2".to_vec()];
-        Self { endpoint, tls: Arc::new(tls), limits, pool: Mutex::default(), room: Arc::new(Notify::new()) }
+        Self(Arc::new(Inner {
+            endpoint,
+            tls: Arc::new(tls),
+            limits,
+            pool: Mutex::default(),
+            failures: AtomicU64::new(0),
+            room: Arc::new(Notify::new()),
+        }))
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+        &self.0.endpoint
     }
 
-    pub(super) async fn send(&self, request: Request<()>, body: Bytes) -> Result<Response, TransportError> {
+    /// Whether somebody else has a clone.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
+    /// Sends what `request` makes; it is asked again when a request was certainly not taken.
+    pub(super) async fn send(
+        &self,
+        request: impl Fn() -> Result<Request<()>, http::Error>,
+        body: &Bytes,
+    ) -> Result<Response, TransportError> {
+        let inner = &*self.0;
         let mut attempt = 0;
         loop {
+            let made = request().map_err(|error| TransportError::Invalid { why: error.to_string() })?;
             let stream =
-                timeout(self.limits.request_timeout, self.stream()).await.unwrap_or(Err(TransportError::NoRoom))?;
-            let connection = Arc::clone(&stream.0);
-            let exchange = connection.exchange(copy(&request), body.clone());
-            match timeout(self.limits.request_timeout, exchange).await {
+                timeout(inner.limits.request_timeout, inner.stream()).await.unwrap_or(Err(TransportError::NoRoom))?;
+            let exchange = stream.0.exchange(made, body.clone());
+            match timeout(inner.limits.request_timeout, exchange).await {
                 Ok(Ok(answered)) => {
-                    drop(stream);
                     return Ok(Response {
                         status: answered.status,
                         headers: answered.headers,
                         body: answered.body,
-                        connection,
+                        connection: Arc::clone(&stream.0),
                     });
                 }
                 Ok(Err(TransportError::NotTaken { why, .. })) if attempt < ATTEMPTS => {
@@ -142,24 +164,34 @@ impl Transport {
                 }
                 Ok(Err(error)) => return Err(error),
                 Err(_) => {
-                    connection.suspect();
+                    stream.0.suspect();
                     return Err(TransportError::Timeout);
                 }
             }
         }
     }
+}
 
+impl Inner {
     async fn stream(&self) -> Result<Stream, TransportError> {
-        let failures = self.lock().failures;
+        let failures = self.failures.load(Ordering::Acquire);
         loop {
-            let room = self.room.notified();
-            tokio::pin!(room);
-            room.as_mut().enable();
             match self.step(failures)? {
                 Step::Go(stream) => return Ok(stream),
                 Step::Open => self.open().await?,
+                // A place among the waiters is only made when there is no room, and then looked once more: room that
+                // was made in between would not be noticed.
                 Step::Wait => {
-                    let _ = timeout(LOOK_AGAIN, room).await;
+                    let room = self.room.notified();
+                    tokio::pin!(room);
+                    room.as_mut().enable();
+                    match self.step(failures)? {
+                        Step::Go(stream) => return Ok(stream),
+                        Step::Open => self.open().await?,
+                        Step::Wait => {
+                            let _ = timeout(LOOK_AGAIN, room).await;
+                        }
+                    }
                 }
             }
         }
@@ -180,7 +212,7 @@ impl Transport {
         if let Some(failure) = &pool.last_failure {
             let resting = tokio::time::Instant::now() < failure.until;
             match (pool.connections.is_empty(), resting) {
-                (true, _) if pool.failures > failures => return Err(failure.error.clone()),
+                (true, _) if self.failures.load(Ordering::Acquire) > failures => return Err(failure.error.clone()),
                 (true, true) => return Err(failure.error.clone()),
                 (false, true) => return Ok(Step::Wait),
                 _ => {}
@@ -198,7 +230,7 @@ impl Transport {
 
     async fn open(&self) -> Result<(), TransportError> {
         /// Also when the opening future is dropped half way.
-        struct Opening<'a>(&'a Transport);
+        struct Opening<'a>(&'a Inner);
         impl Drop for Opening<'_> {
             fn drop(&mut self) {
                 self.0.lock().opening = false;
@@ -217,7 +249,7 @@ impl Transport {
             }
             Err(error) => {
                 tracing::warn!(%error, "no connection to APNs");
-                pool.failures += 1;
+                self.failures.fetch_add(1, Ordering::AcqRel);
                 pool.last_failure =
                     Some(Failure { error: error.clone(), until: tokio::time::Instant::now() + CONNECT_PAUSE });
                 // Another connection still works: its streams are worth waiting for.
@@ -229,7 +261,7 @@ impl Transport {
     /// Looks the host up anew for every connection.
     async fn connect(&self) -> Result<Arc<Connection>, TransportError> {
         let Endpoint { host, port, .. } = &self.endpoint;
-        let tcp = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| self.unconnected(error))?;
+        let tcp = dial(host, *port).await.map_err(|error| self.unconnected(error))?;
         tcp.set_nodelay(true).map_err(|error| self.unconnected(error))?;
         let name = ServerName::try_from(host.clone()).map_err(|error| self.unconnected(error))?;
         let tls = TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp).await.map_err(|error| {
@@ -248,24 +280,15 @@ impl Transport {
                     other => self.unconnected(other),
                 }
             })?;
-        tracing::info!(endpoint = self.endpoint.authority, "connected to APNs");
+        tracing::info!(endpoint = self.endpoint.authority.as_str(), "connected to APNs");
         Ok(connection)
     }
 
     fn unconnected(&self, why: impl std::fmt::Display) -> TransportError {
-        TransportError::Connect { endpoint: self.endpoint.authority.clone(), why: why.to_string() }
+        TransportError::Connect { endpoint: self.endpoint.authority.to_string(), why: why.to_string() }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Pool> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn copy(request: &Request<()>) -> Request<()> {
-    let mut copy = Request::new(());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    copy.headers_mut().clone_from(request.headers());
-    copy
 }

@@ -66,7 +66,7 @@ pub(super) fn read(status: StatusCode, retry_after: Option<Duration>, body: &[u8
         .details
         .iter()
         .flat_map(|detail| &detail.field_violations)
-        .any(|violation| violation.field == "message.token" || violation.field == "token");
+        .any(|violation| matches!(violation.field.as_str(), "message.token" | "token" | "message.fid" | "fid"));
     let outcome = decide(status, fcm_code, code, asked, token_named);
     Answer { outcome, status: Some(status.as_u16()), reason: code.map(str::to_owned), provider_id: None }
 }

@@ -3,13 +3,14 @@
 use serde_json::{Map, Value, json};
 use tidings_shared::push_api::Push;
 
+use super::recipient;
 use crate::provider::{Message, WakeStyle};
 
 /// The longest time to live that FCM takes, in seconds.
 const MAX_TTL_S: i64 = 2_419_200;
 
 /// The request body. `now_ms` turns the push's end into the time to live that FCM wants.
-pub(super) fn body(message: &Message, wake: &WakeStyle, now_ms: i64) -> Value {
+pub(super) fn body(message: &Message, wake: &WakeStyle, now_ms: i64, validate_only: bool) -> Value {
     let ttl_ms =
         if message.expires_at_ms == 0 { 0 } else { (message.expires_at_ms - now_ms).clamp(0, MAX_TTL_S * 1000) };
     let mut android = Map::from_iter([("ttl".to_owned(), Value::from(seconds(ttl_ms)))]);
@@ -18,18 +19,35 @@ pub(super) fn body(message: &Message, wake: &WakeStyle, now_ms: i64) -> Value {
     if let Some(id) = &message.collapse_id {
         android.insert("collapse_key".to_owned(), Value::from(id.as_str()));
     }
-    let mut built = Map::from_iter([("token".to_owned(), Value::from(message.token.as_str()))]);
+    let (target, name) = recipient::target(&message.token);
+    let mut built = Map::from_iter([(target.to_owned(), Value::from(name))]);
     built.extend(content(&message.push, wake));
+    if let Push::Fcm(push) = &*message.push
+        && let Some(Value::Object(own)) = push.message.get("android")
+    {
+        android.extend(own.clone());
+    }
     built.insert("android".to_owned(), Value::Object(android));
     if let Some(apns) = apns(message, wake) {
         built.insert("apns".to_owned(), apns);
     }
-    json!({"message": built})
+    if validate_only { json!({"validate_only": true, "message": built}) } else { json!({"message": built}) }
 }
 
 /// How large the part is that FCM's limit of 4096 bytes counts.
 pub(super) fn content_size(push: &Push, wake: &WakeStyle) -> usize {
     Value::Object(content(push, wake)).to_string().len()
+}
+
+/// The content with what a push has of its own for Android.
+pub(super) fn preview(push: &Push, wake: &WakeStyle) -> Value {
+    let mut built = content(push, wake);
+    if let Push::Fcm(push) = push
+        && let Some(android) = push.message.get("android")
+    {
+        built.insert("android".to_owned(), android.clone());
+    }
+    Value::Object(built)
 }
 
 fn content(push: &Push, wake: &WakeStyle) -> Map<String, Value> {
@@ -52,8 +70,12 @@ fn content(push: &Push, wake: &WakeStyle) -> Map<String, Value> {
                 content.insert("data".to_owned(), Value::Object(data));
             }
         }
-        // Refused when it was submitted.
-        (Push::Pass {}, _) => {}
+        (Push::Fcm(push), _) => {
+            let own = push.message.iter().filter(|(name, _)| name.as_str() != "android");
+            content.extend(own.map(|(name, value)| (name.clone(), value.clone())));
+        }
+        // Refused when they were submitted.
+        (Push::Pass {} | Push::Apns(_) | Push::LiveActivity(_), _) => {}
     }
     content
 }
@@ -101,7 +123,7 @@ mod tests {
             collapse_id: Some("wake".to_owned()),
             expires_at_ms: 13_500,
         };
-        body(&message, wake, 10_000)["message"].clone()
+        body(&message, wake, 10_000, false)["message"].clone()
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Firebase Cloud Messaging, HTTP v1. One [`Fcm`] is one Firebase project with its service account.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
-use http::header::RETRY_AFTER;
 use tidings_shared::clock::Clock;
 use tidings_shared::push_api::{Provider, Push};
 
@@ -12,19 +12,37 @@ use super::{Answer, Message, Outcome, Refusal, Retry, WakeStyle};
 mod access;
 mod answer;
 mod message;
+mod pacer;
+mod recipient;
+pub mod topics;
+
+/// The message that Google would get, less who it is for and when it ends; the size that its limit counts, and that limit.
+pub(crate) fn preview(
+    push: &tidings_shared::push_api::Push,
+    wake: &super::WakeStyle,
+) -> (serde_json::Value, usize, usize) {
+    (message::preview(push, wake), message::content_size(push, wake), MAX_PAYLOAD)
+}
 
 #[cfg(test)]
 mod tests;
 
 pub use access::{AccessTokens, ServiceAccount, ServiceAccountError};
+pub use pacer::Pacer;
+pub use recipient::{check_recipient, check_topic};
+
+use super::payload::MAX_PAYLOAD;
+use super::retry_after::retry_after;
 
 /// The address of Google's service.
 pub const DEFAULT_URL: &str = "https://fcm.googleapis.com";
 
-/// The form of dates that RFC 9110 wants senders to write.
-const HTTP_DATE: &[time::format_description::BorrowedFormatItem<'_>] = time::macros::format_description!(
-    "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
-);
+/// A push waits this long for its place in the project's pace; for a longer time it goes back to the queue.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// Messages a minute that Google allows a project.
+pub const DEFAULT_PER_MINUTE: u64 = 600_000;
+/// A topic that nobody subscribes to: [`Fcm::probe`] only has a message to it validated.
+const PROBE_TOPIC: &str = "topic:tidings.check";
 
 /// More of an answer than this is not read.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -33,6 +51,8 @@ const MAX_ANSWER: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Fcm {
     send_url: String,
+    topics_url: String,
+    pacer: Arc<Pacer>,
     http: reqwest::Client,
     access: Arc<AccessTokens>,
     wake: WakeStyle,
@@ -52,7 +72,24 @@ impl Fcm {
         clock: Clock,
     ) -> Self {
         let send_url = format!("{}/v1/projects/{project}/messages:send", url.trim_end_matches('/'));
-        Self { send_url, http, access, wake, clock }
+        let topics_url = if url == DEFAULT_URL { topics::DEFAULT_TOPICS_URL } else { url };
+        let topics_url = topics_url.trim_end_matches('/').to_owned();
+        let pacer = Arc::new(Pacer::new(DEFAULT_PER_MINUTE, Duration::ZERO));
+        Self { send_url, topics_url, pacer, http, access, wake, clock }
+    }
+
+    /// The same project at the pace of `pacer`, which all apps of the project share.
+    #[must_use]
+    pub fn with_pacer(mut self, pacer: Arc<Pacer>) -> Self {
+        self.pacer = pacer;
+        self
+    }
+
+    /// The same project with another address of the topic service.
+    #[must_use]
+    pub fn with_topics_url(mut self, url: &str) -> Self {
+        url.trim_end_matches('/').clone_into(&mut self.topics_url);
+        self
     }
 
     /// Refuses what FCM would refuse for its form, before it is stored.
@@ -61,33 +98,65 @@ impl Fcm {
     /// [`Refusal`] says what is wrong and what is allowed.
     pub fn check(&self, push: &Push, collapse_id: Option<&str>) -> Result<(), Refusal> {
         super::payload::check(Provider::Fcm, push, collapse_id)?;
-        super::payload::check_size(Provider::Fcm, message::content_size(push, &self.wake))
+        super::payload::check_size(Provider::Fcm, message::content_size(push, &self.wake), MAX_PAYLOAD)
     }
 
     /// Sends one push and says what came of it. Fetches a new access token once when Google refuses the one
     /// it has. Dropping the future cancels the request; FCM may have taken the push all the same.
     pub async fn send(&self, message: &Message) -> Answer {
-        let first = self.attempt(message).await;
+        if let Some(later) = self.pacer.keep_away(&message.push, &message.id, self.clock.now_ms()) {
+            return Answer::without_status(paced(later), "quarter_hour");
+        }
+        while let Err(wait) = self.pacer.admit(self.clock.now_ms()) {
+            if wait > LONGEST_WAIT {
+                return Answer::without_status(paced(wait), "project_quota");
+            }
+            tokio::time::sleep(wait).await;
+        }
+        self.exchange(message, false).await
+    }
+
+    /// FCM's verdict on a push that it does not deliver (`validate_only`).
+    pub async fn validate(&self, message: &Message) -> Answer {
+        self.exchange(message, true).await
+    }
+
+    /// Asks whether the service account may send: a message to a topic is validated and not delivered.
+    pub async fn probe(&self) -> Answer {
+        let message = Message {
+            id: String::new(),
+            token: PROBE_TOPIC.to_owned(),
+            environment: tidings_shared::push_api::Environment::Production,
+            registered_at_ms: None,
+            push: Arc::new(Push::Wake {}),
+            collapse_id: None,
+            expires_at_ms: 0,
+        };
+        self.exchange(&message, true).await
+    }
+
+    async fn exchange(&self, message: &Message, validate_only: bool) -> Answer {
+        let first = self.attempt(message, validate_only).await;
         if first.outcome != Outcome::SignAnew {
             return first;
         }
-        let second = self.attempt(message).await;
+        let second = self.attempt(message, validate_only).await;
         if second.outcome == Outcome::SignAnew { Answer { outcome: Outcome::Pause, ..second } } else { second }
     }
 
-    async fn attempt(&self, message: &Message) -> Answer {
+    async fn attempt(&self, message: &Message, validate_only: bool) -> Answer {
         let token = match self.access.token().await {
             Ok(token) => token,
             Err(failure) => return failure.into_answer(),
         };
-        let body = message::body(message, &self.wake, self.clock.now_ms());
+        let body = message::body(message, &self.wake, self.clock.now_ms(), validate_only);
         let sent = self.http.post(&self.send_url).bearer_auth(&token).json(&body).send().await;
         let response = match sent {
             Ok(response) => response,
             Err(error) => return unanswered(&error),
         };
         let status = response.status();
-        let retry_after = retry_after(response.headers().get(RETRY_AFTER), &self.clock);
+        let retry_after = retry_after(response.headers(), &self.clock);
         // Without its body an answer is judged by its status.
         let text = read_body(response).await;
         let answer = answer::read(status, retry_after, &text);
@@ -121,15 +190,9 @@ async fn read_body(mut response: reqwest::Response) -> Vec<u8> {
     body
 }
 
-/// Seconds, or an HTTP date (RFC 9110, 10.2.3).
-fn retry_after(value: Option<&http::HeaderValue>, clock: &Clock) -> Option<std::time::Duration> {
-    let text = value?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(std::time::Duration::from_secs(seconds));
-    }
-    let date = time::PrimitiveDateTime::parse(text, HTTP_DATE).ok()?;
-    let seconds = date.assume_utc().unix_timestamp() - clock.now_s();
-    Some(std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+/// Not handed over, for our own reasons: says nothing about the push.
+fn paced(wait: Duration) -> Outcome {
+    Outcome::Retry(Retry { after: Some(wait), unreached: true, isolated: true, ..Retry::default() })
 }
 
 /// Whether a status of an HTTP call to Google is worth another try.
@@ -149,22 +212,5 @@ impl std::fmt::Display for ErrorChain<'_> {
             cause = error.source();
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod retry_after_tests {
-    use super::*;
-    use http::HeaderValue;
-    use std::time::Duration;
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let clock = Clock::manual(784_111_777_000);
-        let read = |text: &'static str| retry_after(Some(&HeaderValue::from_static(text)), &clock);
-        assert_eq!(read("120"), Some(Duration::from_secs(120)));
-        assert_eq!(read("Sun, 06 Nov 1994 08:50:37 GMT"), Some(Duration::from_secs(60)));
-        assert_eq!(read("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(read("soon"), None);
     }
 }

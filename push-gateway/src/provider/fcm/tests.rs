@@ -170,3 +170,78 @@ async fn an_answer_that_never_comes_may_have_been_taken() {
     let answer = hasty.send(&message()).await;
     assert_eq!((answer.outcome, answer.reason.as_deref()), (Retry::unanswered(), Some("timeout")));
 }
+
+#[tokio::test]
+async fn each_form_of_addressee_is_taken() {
+    let simulation = Simulation::start().await;
+    let client = client(&simulation, &Clock::system());
+    for (to, kept) in [
+        ("registration:token", "registration:token"),
+        ("fid:cFq2_-", "cFq2_-"),
+        ("topic:news", "topic:news"),
+        ("condition:'a' in topics && 'b' in topics", "condition:'a' in topics && 'b' in topics"),
+    ] {
+        assert_eq!(check_recipient(to), Ok(()), "{to}");
+        let answer = client.send(&Message { token: to.to_owned(), ..message() }).await;
+        assert_eq!(answer.outcome, Outcome::Accepted, "{to}: {answer:?}");
+        assert_eq!(simulation.simulators.inbox().list(Some(kept), 0, 10).len(), 1, "{to}");
+    }
+    // An installation that the error names is forgotten as a token is.
+    let fid = ScriptedError { field: Some("message.fid".to_owned()), ..error("INVALID_ARGUMENT", Details::BadRequest) };
+    will(&simulation, FcmAction::Answer(fid));
+    let answer = client.send(&Message { token: "fid:cFq2_-".to_owned(), ..message() }).await;
+    assert_eq!(answer.outcome, Outcome::DropToken(TokenGone::Now));
+}
+
+#[tokio::test]
+async fn a_verdict_delivers_nothing_and_is_the_providers_own() {
+    let simulation = Simulation::start().await;
+    let client = client(&simulation, &Clock::system());
+    assert_eq!(client.validate(&message()).await.outcome, Outcome::Accepted);
+    assert_eq!(client.probe().await.outcome, Outcome::Accepted);
+    let gone = RegistrationToken { token: message().token, project: None, gone: true };
+    simulation.simulators.fcm().register_token(gone);
+    assert_eq!(client.validate(&message()).await.reason.as_deref(), Some("UNREGISTERED"));
+    assert!(simulation.simulators.inbox().list(None, 0, 10).is_empty());
+}
+
+#[tokio::test]
+async fn topic_subscriptions_have_a_result_each_and_survive_a_refused_access_token() {
+    use topics::{Change, TopicError};
+
+    let simulation = Simulation::start().await;
+    let client = client(&simulation, &Clock::system());
+    let tokens: Vec<_> = (0..1500).map(|number| format!("token-{number}")).collect();
+    let gone = RegistrationToken { token: "token-1200".to_owned(), project: None, gone: true };
+    simulation.simulators.fcm().register_token(gone);
+    will(&simulation, FcmAction::RevokeTokens);
+    let results = client.change_topic(Change::Subscribe, "news", &tokens).await.unwrap();
+    assert_eq!(results.len(), 1500);
+    assert_eq!(results[1200].as_deref(), Some("NOT_FOUND"));
+    assert_eq!(simulation.simulators.fcm().subscribers("tidings-dev", "news").len(), 1499);
+    let left = client.change_topic(Change::Unsubscribe, "news", &tokens[..1499]).await.unwrap();
+    assert_eq!(left.iter().flatten().count(), 1);
+    assert_eq!(simulation.simulators.fcm().subscribers("tidings-dev", "news").len(), 1);
+    will(&simulation, FcmAction::Html502);
+    let unanswered = client.change_topic(Change::Subscribe, "news", &tokens[..1]).await.unwrap_err();
+    assert!(matches!(unanswered, TopicError::Unanswered(_)), "{unanswered}");
+    will(&simulation, FcmAction::Answer(error("SENDER_ID_MISMATCH", Details::Fcm)));
+    let refused = client.change_topic(Change::Subscribe, "news", &tokens[..1]).await.unwrap_err();
+    assert!(refused.to_string().contains("403 PERMISSION_DENIED"), "{refused}");
+}
+
+#[tokio::test]
+async fn pushes_above_the_projects_quota_go_back_to_the_queue() {
+    let simulation = Simulation::start().await;
+    // One a minute.
+    let slow = client(&simulation, &Clock::system()).with_pacer(Arc::new(Pacer::new(1, Duration::ZERO)));
+    assert_eq!(slow.send(&message()).await.outcome, Outcome::Accepted);
+    let answer = slow.send(&message()).await;
+    assert_eq!(answer.reason.as_deref(), Some("project_quota"));
+    let Outcome::Retry(retry) = answer.outcome else { panic!("{answer:?}") };
+    assert!(retry.unreached && !retry.maybe_taken);
+    let after = retry.after.unwrap();
+    assert!((Duration::from_secs(50)..=Duration::from_secs(60)).contains(&after), "{after:?}");
+    // A verdict is for a person who waits for it.
+    assert_eq!(slow.validate(&message()).await.outcome, Outcome::Accepted);
+}

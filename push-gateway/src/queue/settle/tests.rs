@@ -13,6 +13,8 @@ const POLICY: RetryPolicy = RetryPolicy {
 
 fn claimed() -> Claimed {
     Claimed {
+        priority: tidings_shared::push_api::Priority::Normal,
+        cancelled: false,
         id: "01990000-0000-7000-8000-000000000001".to_owned(),
         lease: "lease".to_owned(),
         push: Arc::new(Push::Wake {}),

@@ -7,54 +7,74 @@ use tidings_shared::lifecycle::Shutdown;
 use tidings_shared::push_api::{Environment, Provider, TargetState};
 use tidings_shared::storage::Database;
 use tidings_shared::storage::testing::databases;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::ids::Ids;
 use crate::metrics::Metrics;
-use crate::provider::{Outcome, Retry};
+use crate::provider::{Outcome, PushProvider, Retry};
 use crate::queue::lane::{Lane, LaneSettings, Surroundings};
 use crate::queue::{Recorder, RetryPolicy};
+use crate::send::BreakerSettings;
 use crate::testing::{
     FakeProvider, devices_of, enqueue, enqueue_until, eventually, reaches, register, registration, target,
 };
 
-struct Running {
-    lane: Arc<Lane>,
+pub(super) struct Running {
+    pub(super) lane: Arc<Lane>,
     shutdown: Shutdown,
     work: JoinHandle<()>,
-    recording: JoinHandle<()>,
+    recording: JoinSet<()>,
 }
 
 impl Running {
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.shutdown.begin();
         self.work.await.unwrap();
-        self.recording.await.unwrap();
+        assert!(self.recording.join_all().await.len() <= 2);
+    }
+}
+
+pub(super) fn settings(recheck: Duration) -> LaneSettings {
+    LaneSettings {
+        concurrency: 8,
+        reserved: 1,
+        per_second: 0,
+        per_device: 0,
+        device_window: Duration::from_secs(60),
+        breaker: BreakerSettings {
+            failures: 1000,
+            window: Duration::from_secs(60),
+            pause: Duration::from_secs(1),
+            longest: Duration::from_secs(1),
+        },
+        lease: Duration::from_secs(2),
+        recheck,
+        drain: Duration::from_millis(200),
+        retry: RetryPolicy {
+            first: Duration::from_millis(20),
+            longest: Duration::from_millis(50),
+            give_up: Duration::from_secs(3600),
+        },
     }
 }
 
 fn start(database: &Database, provider: &FakeProvider, recheck: Duration) -> Running {
+    start_with(database, Arc::new(provider.clone()), settings(recheck))
+}
+
+pub(super) fn start_with(database: &Database, provider: Arc<dyn PushProvider>, settings: LaneSettings) -> Running {
     let clock = Clock::system();
-    let (recorder, recording) = Recorder::start(database.clone(), clock.clone());
+    let (recorder, recording) = Recorder::start(database, &clock, &crate::events::EventLog::default());
     let around = Surroundings {
         database: database.clone(),
+        load: Arc::default(),
         recorder,
         clock: clock.clone(),
         ids: Ids::new(clock),
         metrics: Arc::new(Metrics::register(&mut Registry::default())),
-        settings: LaneSettings {
-            concurrency: 8,
-            lease: Duration::from_secs(2),
-            recheck,
-            drain: Duration::from_millis(200),
-            retry: RetryPolicy {
-                first: Duration::from_millis(20),
-                longest: Duration::from_millis(50),
-                give_up: Duration::from_secs(3600),
-            },
-        },
+        settings,
     };
-    let lane = Arc::new(Lane::new(Provider::Apns, "default", Arc::new(provider.clone())));
+    let lane = Arc::new(Lane::new(Provider::Apns, "default", provider));
     let shutdown = Shutdown::new();
     let work = tokio::spawn(Arc::clone(&lane).run(around, shutdown.clone()));
     Running { lane, shutdown, work, recording }
@@ -81,7 +101,7 @@ async fn a_failed_attempt_is_repeated_under_the_same_id() {
     for database in databases().await {
         let (clock, provider) = (Clock::system(), FakeProvider::default());
         provider.will_answer(Retry::soon(), "ServiceUnavailable");
-        provider.will_answer(Retry::unreached(), "connect_failed");
+        provider.will_answer(Retry::soon(), "InternalServerError");
         let device = register(&database, &registration("1", "phone", "aa"), &clock).await;
         let (notification, id) = enqueue(&database, &device, &clock).await;
         let running = start(&database, &provider, Duration::from_secs(60));

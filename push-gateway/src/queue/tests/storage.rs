@@ -5,7 +5,7 @@ use tidings_shared::storage::testing::databases;
 
 use crate::provider::{Answer, Outcome, Retry, TokenGone};
 use crate::queue::settle::settle;
-use crate::queue::store::idempotency::{self, Seen};
+use crate::queue::slots::Room;
 use crate::queue::store::{self, SendResult, upkeep};
 use crate::queue::{Claimed, Recipient, RetryPolicy};
 use crate::testing::{DAY, START, answer, devices_of, enqueue, enqueue_until, register, registration, target};
@@ -18,15 +18,15 @@ const POLICY: RetryPolicy = RetryPolicy {
     give_up: std::time::Duration::from_secs(3600),
 };
 
-async fn claim(database: &Database, lease: &str, limit: i64, clock: &Clock) -> Vec<Claimed> {
+async fn claim(database: &Database, lease: &str, limit: usize, clock: &Clock) -> Vec<Claimed> {
     let now = clock.now_ms();
-    store::claim(database, LANE, lease, limit, now, now + LEASE).await.unwrap()
+    store::claim(database, LANE, lease, Room::wide(limit), now, now + LEASE).await.unwrap().targets
 }
 
 async fn record(database: &Database, target: &Claimed, answer: Answer, clock: &Clock) {
     let settlement = settle(target, &answer, true, &POLICY, clock.now_ms());
     let result = SendResult { target: target.clone(), answer, settlement };
-    store::record(database, &[result], clock.now_ms()).await.unwrap();
+    store::record(database, &[result], false, clock.now_ms()).await.unwrap();
 }
 
 fn taken() -> Answer {
@@ -50,7 +50,7 @@ async fn a_target_goes_from_queued_through_sending_to_accepted() {
         let found = target(&database, &notification).await;
         assert_eq!((found.state, found.attempts, found.provider_status), (TargetState::Accepted, 1, Some(200)));
         assert_eq!((found.provider_id.as_deref(), found.maybe_repeated), (Some("p"), false));
-        assert_eq!(store::next_due(&database, LANE).await.unwrap(), None);
+        assert_eq!(store::next_due(&database, LANE, Room::wide(1)).await.unwrap(), None);
     }
 }
 
@@ -63,7 +63,7 @@ async fn the_push_of_a_dead_worker_comes_back_when_its_lease_ends_and_says_so() 
         drop(claim(&database, "dead", 10, &clock).await);
         clock.advance(LEASE - 1);
         assert!(claim(&database, "b", 10, &clock).await.is_empty());
-        assert_eq!(store::next_due(&database, LANE).await.unwrap(), Some(START + LEASE));
+        assert_eq!(store::next_due(&database, LANE, Room::wide(1)).await.unwrap(), Some(START + LEASE));
         clock.advance(1);
         let again = claim(&database, "b", 10, &clock).await;
         assert_eq!(again.len(), 1);
@@ -213,25 +213,11 @@ async fn nobody_sends_what_is_over_and_old_records_go() {
         assert_eq!(target(&database, &long).await.state, TargetState::Queued);
         let depths = upkeep::depths(&database).await.unwrap();
         assert_eq!((depths.len(), depths[0].length, depths[0].oldest_ms), (1, 1, START));
-        // The long one is over too by then, and both records are old.
+        // The long one is over too by then; its record is kept for as long as the other's was.
         upkeep::clean(&database, START + 8 * DAY, 7 * DAY).await.unwrap();
+        assert_eq!(target(&database, &long).await.state, TargetState::Expired);
+        upkeep::clean(&database, START + 15 * DAY + 1, 7 * DAY).await.unwrap();
         assert_eq!(store::find(&database, &short).await.unwrap(), None);
         assert_eq!(store::find(&database, &long).await.unwrap(), None);
-    }
-}
-
-#[tokio::test]
-async fn an_idempotency_key_is_remembered_for_a_day() {
-    for database in databases().await {
-        let take = async |hash: &str, answer: &str, now| {
-            let mut transaction = database.begin().await.unwrap();
-            let seen = idempotency::take(&mut transaction, "key", hash, answer, now).await.unwrap();
-            transaction.commit().await.unwrap();
-            seen
-        };
-        assert_eq!(take("h1", "first", START).await, Seen::New);
-        assert_eq!(take("h1", "second", START + DAY).await, Seen::Same("first".to_owned()));
-        assert_eq!(take("h2", "third", START + DAY).await, Seen::Other);
-        assert_eq!(take("h2", "third", START + DAY + 1).await, Seen::New);
     }
 }

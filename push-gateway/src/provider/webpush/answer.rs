@@ -1,0 +1,118 @@
+//! A push service's answers and what they mean for us (RFC 8030, sections 5 and 7). None of them pauses the app: anybody
+//! may register the address of a push service of their own, and it would stop everybody else's pushes.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::http_client::Refused;
+use crate::provider::{Answer, Outcome, Retry, TokenGone};
+
+/// How long a subscription is left alone after 429 without Retry-After.
+const BUSY_PAUSE: Duration = Duration::from_secs(60);
+/// The longest word of a push service that is kept, in characters.
+const MAX_REASON: usize = 120;
+
+/// | status | meaning | outcome |
+/// |---|---|---|
+/// | 200, 201, 202, 204 | taken | accepted |
+/// | 404, 410 | the subscription is gone | the token is dropped |
+/// | 413 | too large | dead |
+/// | 400, 401, 403, other 4xx, 3xx | wrong request, or a subscription of another key | dead |
+/// | 408, 429, 5xx | later | tried again, Retry-After heeded |
+pub(super) fn read(status: StatusCode, asked: Option<Duration>, location: Option<&str>, body: &[u8]) -> Answer {
+    if status.is_success() {
+        return Answer::accepted(status.as_u16(), location.map(str::to_owned));
+    }
+    let outcome = match status.as_u16() {
+        404 | 410 => Outcome::DropToken(TokenGone::Now),
+        429 => Retry::after(asked.unwrap_or(BUSY_PAUSE)),
+        408 | 500..=599 => asked.map_or_else(Retry::soon, Retry::after),
+        _ => Outcome::Dead,
+    };
+    let reason = reason(body).unwrap_or_else(|| word(status).to_owned());
+    Answer { outcome, status: Some(status.as_u16()), reason: Some(reason), provider_id: None }
+}
+
+fn word(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        300..=399 => "redirect_not_followed",
+        401 | 403 => "vapid_refused",
+        404 | 410 => "subscription_gone",
+        413 => "payload_too_large",
+        429 => "too_many_requests",
+        500..=599 => "push_service_error",
+        _ => "request_refused",
+    }
+}
+
+/// Push services answer in JSON (autopush), in text or in HTML; the first line of what is no markup is kept.
+fn reason(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?.trim();
+    if let Ok(serde_json::Value::Object(object)) = serde_json::from_str(text) {
+        let said = ["message", "reason", "error"].into_iter().find_map(|name| object.get(name)?.as_str());
+        return said.map(shortened);
+    }
+    let line = text.lines().next()?.trim();
+    (!line.is_empty() && !line.starts_with('<')).then(|| shortened(line))
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).take(MAX_REASON).collect()
+}
+
+pub(super) fn unanswered(error: &reqwest::Error) -> Answer {
+    if let Some(refused) = Refused::within(error) {
+        tracing::warn!(%refused, "a push service's address is refused");
+        return Answer::without_status(Outcome::Dead, "endpoint_refused");
+    }
+    tracing::debug!(%error, "no answer from a push service");
+    if error.is_builder() {
+        return Answer::without_status(Outcome::Dead, "invalid_request");
+    }
+    if error.is_connect() {
+        return Answer::without_status(Retry::unreached(), "connect_failed");
+    }
+    let reason = if error.is_timeout() { "timeout" } else { "connection_cut" };
+    Answer::without_status(Retry::unanswered(), reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_has_its_outcome() {
+        let gone = Outcome::DropToken(TokenGone::Now);
+        for (status, asked, expected) in [
+            (200, None, Outcome::Accepted),
+            (201, None, Outcome::Accepted),
+            (202, None, Outcome::Accepted),
+            (204, None, Outcome::Accepted),
+            (301, None, Outcome::Dead),
+            (400, None, Outcome::Dead),
+            (401, None, Outcome::Dead),
+            (403, None, Outcome::Dead),
+            (404, None, gone),
+            (408, None, Retry::soon()),
+            (410, None, gone),
+            (413, None, Outcome::Dead),
+            (429, None, Retry::after(BUSY_PAUSE)),
+            (429, Some(7), Retry::after(Duration::from_secs(7))),
+            (500, None, Retry::soon()),
+            (503, Some(9), Retry::after(Duration::from_secs(9))),
+        ] {
+            let answer = read(StatusCode::from_u16(status).unwrap(), asked.map(Duration::from_secs), None, b"");
+            assert_eq!(answer.outcome, expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn the_services_own_word_is_kept_and_markup_is_not() {
+        let reason = |body: &str| read(StatusCode::UNAUTHORIZED, None, None, body.as_bytes()).reason.unwrap();
+        assert_eq!(reason(r#"{"code":401,"errno":109,"message":"Invalid authentication"}"#), "Invalid authentication");
+        assert_eq!(reason("UnauthorizedRegistration\nmore"), "UnauthorizedRegistration");
+        assert_eq!(reason("<html><title>401</title>"), "vapid_refused");
+        assert_eq!(reason(&"x".repeat(5000)).len(), MAX_REASON);
+    }
+}
