@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use tidings_shared::http::ApiError;
 use tidings_shared::push_api::{Priority, SendNotification, Ttl};
 
-use super::addressees::{self, expiry};
+use super::addressees::{self, Known, expiry};
 use super::{Gateway, content, refusal};
 use crate::queue::NewNotification;
 use crate::queue::intake::IntakeError;
@@ -44,15 +44,18 @@ pub(super) async fn accept(gateway: &Gateway, wanted: Vec<Result<Wanted, ApiErro
         true => Some(gateway.database()?.pool().acquire().await.map_err(refusal::storage)?),
         false => None,
     };
+    let mut known = Known::new();
     if let Some(connection) = &mut connection {
         answer_repeated(connection, &mut open, &mut outcomes, now_ms).await?;
+        known = addressees::look_up(connection, open.iter().map(|open| &open.request)).await?;
     }
     let mut submissions = Vec::with_capacity(open.len());
     for open in open {
+        let index = open.index;
         let connection = connection.as_deref_mut();
-        match submission(gateway, connection, open.request, open.idempotency, now_ms).await {
-            Ok(submission) => submissions.push((open.index, submission)),
-            Err(refusal) => outcomes[open.index] = Some(Err(refusal)),
+        match submission(gateway, connection, &known, open, now_ms).await {
+            Ok(submission) => submissions.push((index, submission)),
+            Err(refusal) => outcomes[index] = Some(Err(refusal)),
         }
     }
     drop(connection);
@@ -94,20 +97,21 @@ async fn answer_repeated(
 async fn submission(
     gateway: &Gateway,
     mut connection: Option<&mut sqlx::AnyConnection>,
-    request: SendNotification,
-    idempotency: Option<(String, String)>,
+    known: &Known,
+    open: Open,
     now_ms: i64,
 ) -> Result<Submission, ApiError> {
+    let Open { request, idempotency, .. } = open;
     let id = gateway.ids.next();
     let content = content::of(gateway, connection.as_deref_mut(), &request, &id).await?;
     let expansion = content::expansion(gateway, connection.as_deref_mut(), &request, &content).await?;
     let mut targets = match expansion {
         Some(_) => Vec::new(),
-        None => addressees::targets(gateway, connection.as_deref_mut(), &request, &content).await?,
+        None => addressees::targets(gateway, connection.as_deref_mut(), known, &request, &content).await?,
     };
     addressees::prepare(gateway, connection, &request, &mut targets, now_ms).await?;
     let until = match expansion {
-        Some(_) => addressees::latest_end(gateway, &request, now_ms),
+        Some(_) => addressees::latest_end(gateway, &request, now_ms)?,
         None => targets.iter().filter_map(|target| target.expires_at).max(),
     };
     let expires_at = until.unwrap_or_else(|| expiry(request.ttl.unwrap_or(Ttl::new(gateway.ttl)), now_ms));

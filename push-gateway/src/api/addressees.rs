@@ -1,11 +1,12 @@
 //! Who a notification goes to: its targets, each checked against what its provider takes, each with its time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use http::StatusCode;
 use jiff::tz::TimeZone;
 use sqlx::AnyConnection;
 use tidings_shared::http::ApiError;
+use tidings_shared::identity::UserId;
 use tidings_shared::push_api::{
     LONGEST_WAIT_MS, LocalTime, NotBefore, SendNotification, To, TokenTarget, Ttl, time_zone,
 };
@@ -18,17 +19,47 @@ use crate::queue::{Address, NewTarget, store};
 /// A day on which the clock is put back.
 const DAY_AND_HOUR_MS: i64 = 25 * 3_600_000;
 
+/// The devices of users that were asked for together: the items of a batch.
+pub(super) type Known = HashMap<UserId, Vec<Registered>>;
+
+/// Looks up the users of several requests at once. (One by itself is looked up when it comes to it.)
+pub(super) async fn look_up(
+    connection: &mut AnyConnection,
+    requests: impl Iterator<Item = &SendNotification>,
+) -> Result<Known, ApiError> {
+    let users: HashSet<&UserId> = requests
+        .filter_map(|request| match &request.to {
+            To::User(user) => Some(user),
+            _ => None,
+        })
+        .collect();
+    if users.len() < 2 {
+        return Ok(Known::new());
+    }
+    let users: Vec<&UserId> = users.into_iter().collect();
+    let mut known = devices::store::of_users(connection, &users).await.map_err(refusal::storage)?;
+    for user in users {
+        known.entry(user.clone()).or_default();
+    }
+    Ok(known)
+}
+
 /// The addressees, each checked against what its provider takes.
 pub(super) async fn targets(
     gateway: &Gateway,
     connection: Option<&mut AnyConnection>,
+    known: &Known,
     request: &SendNotification,
     content: &Content,
 ) -> Result<Vec<NewTarget>, ApiError> {
     let of_device = |device: &Registered| NewTarget::of_device(gateway.ids.next(), device);
     let targets: Vec<NewTarget> = match (&request.to, connection) {
         (To::User(user), Some(connection)) => {
-            let devices = devices::store::of_user(connection, user).await.map_err(refusal::storage)?;
+            let found = match known.get(user) {
+                Some(_) => Vec::new(),
+                None => devices::store::of_user(connection, user).await.map_err(refusal::storage)?,
+            };
+            let devices = known.get(user).unwrap_or(&found);
             // A device whose app is no longer configured is not a fault of this request.
             let reachable = devices
                 .iter()
@@ -171,9 +202,10 @@ impl<'a> Moments<'a> {
 }
 
 /// When the last device of a segment has had its time, wherever it is; `None`: the time to live begins now.
-pub(super) fn latest_end(gateway: &Gateway, request: &SendNotification, now_ms: i64) -> Option<i64> {
+pub(super) fn latest_end(gateway: &Gateway, request: &SendNotification, now_ms: i64) -> Result<Option<i64>, ApiError> {
     let ttl = request.ttl.unwrap_or(Ttl::new(gateway.ttl));
-    let begins = match request.not_before.as_ref()? {
+    let Some(not_before) = &request.not_before else { return Ok(None) };
+    let begins = match not_before {
         NotBefore::At(at) => (*at).max(now_ms),
         // The next time that a clock shows something is within a day; a date ends last in the far west.
         NotBefore::Local(local) => {
@@ -181,7 +213,10 @@ pub(super) fn latest_end(gateway: &Gateway, request: &SendNotification, now_ms: 
             west.max(now_ms.saturating_add(DAY_AND_HOUR_MS))
         }
     };
-    Some(expiry(ttl, begins))
+    if begins > now_ms.saturating_add(LONGEST_WAIT_MS) {
+        return Err(too_far());
+    }
+    Ok(Some(expiry(ttl, begins)))
 }
 
 /// The target's time begins then; a time that has passed is now.

@@ -139,7 +139,7 @@ pub(super) async fn change(
         remove_tags: wanted.remove_tags.into_iter().collect(),
     };
     match store::change(database, &user, &device, &change, gateway.clock.now_ms()).await.map_err(refusal::storage)? {
-        Changed::Done(registered) => Ok(Json(Device::from(registered))),
+        Changed::Done(registered) => Ok(Json(Device::from(*registered))),
         Changed::Unknown => Err(refusal::device_unknown()),
         Changed::OtherToken => {
             let message = "another token is known by now; leave `old_token` out to replace it all the same";

@@ -346,22 +346,25 @@ async fn a_batch_has_a_result_for_each_in_order_and_repeats_nothing() {
             {"to": {"usr": "anna"}, "push": push},
             {"to": {"device": phone["id"]}, "push": push, "idempotency_key": "not a key"},
             {"to": {"device": phone["id"]}, "push": push, "priority": "high"},
+            {"to": {"user": "ben"}, "push": push},
         ]});
         let (status, answer) = door.call("POST", "/v1/notifications/batch", SERVICE, Some(batch.clone())).await;
         assert_eq!(status, 200, "{answer}");
         let results = answer["results"].as_array().unwrap();
         let statuses: Vec<_> = results.iter().map(|result| result["status"].as_u64().unwrap()).collect();
-        assert_eq!(statuses, [202, 202, 409, 404, 400, 400, 202]);
+        assert_eq!(statuses, [202, 202, 409, 404, 400, 400, 202, 202]);
+        let targets = |index: usize| results[index]["notification"]["targets"].as_array().unwrap().len();
+        assert_eq!((targets(0), targets(6), targets(7)), (1, 1, 0));
         let codes: Vec<_> = results.iter().filter_map(|result| result["error"]["code"].as_str()).collect();
         assert_eq!(codes, ["idempotency_key_reused", "device_unknown", "body_invalid", "idempotency_key_invalid"]);
         assert!(results[4]["error"]["message"].as_str().unwrap().contains("usr"), "{answer}");
         assert_eq!(results[0]["notification"], results[1]["notification"]);
-        assert_eq!(notifications(&database).await.len(), 2);
+        assert_eq!(notifications(&database).await.len(), 3);
         // Again: what has a key has its answer, whatever has become of the device.
         door.call("DELETE", "/v1/devices/phone", &token("anna"), None).await;
         let (_, again) = door.call("POST", "/v1/notifications/batch", SERVICE, Some(batch)).await;
         assert_eq!(again["results"][0], answer["results"][0]);
-        assert_eq!(notifications(&database).await.len(), 2);
+        assert_eq!(notifications(&database).await.len(), 4, "what has no key is sent again");
         for (size, code) in [(0, "batch_size_invalid"), (1001, "batch_size_invalid")] {
             let batch = json!({"notifications": vec![json!({}); size]});
             assert_eq!(

@@ -8,6 +8,7 @@ use http::StatusCode;
 use tidings_shared::http::ApiError;
 use tidings_shared::push_api::{Provider, Push, SendNotification, To, Ttl, Verdict, Verdicts};
 
+use super::addressees::Known;
 use super::{Gateway, addressees, content, refusal};
 use crate::devices::Registered;
 use crate::provider::{Message, Outcome};
@@ -24,7 +25,7 @@ pub(super) async fn answer(gateway: &Gateway, request: &SendNotification, now_ms
     }
     let mut connection = gateway.database()?.pool().acquire().await.map_err(refusal::storage)?;
     let content = content::of(gateway, Some(&mut connection), request, &gateway.ids.next()).await?;
-    let targets = addressees::targets(gateway, Some(&mut connection), request, &content).await?;
+    let targets = addressees::targets(gateway, Some(&mut connection), &Known::default(), request, &content).await?;
     // The providers take their time; the database need not wait for them.
     drop(connection);
     let (targets, push) = (targets.as_slice(), content.push);

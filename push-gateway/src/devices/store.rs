@@ -12,9 +12,11 @@ use super::describe::version_key;
 use super::{Description, Registered, Registration};
 
 mod change;
+mod many;
 pub(crate) mod prune;
 
 pub(crate) use change::{Change, Changed, belongs_to, change};
+pub(crate) use many::of_users;
 
 pub(crate) const COLUMNS: &str = "id, user_id, device, client, provider, app, environment, token, generation, registered_at, wake_at, \
      returned_at, quarantined_at, locale, time_zone, version";

@@ -34,10 +34,8 @@ pub(crate) async fn write(
     let last: i64 = row.try_get("last_seq")?;
     let mut seq = last - count;
     for portion in rows::portions(events) {
-        let text = format!(
-            "INSERT INTO push_events (seq, kind, data, created_at) VALUES {}",
-            rows::values(portion.len(), 4)
-        );
+        let text =
+            format!("INSERT INTO push_events (seq, kind, data, created_at) VALUES {}", rows::values(portion.len(), 4));
         let mut query = sqlx::query(rows::statement(connection, &text));
         for event in portion {
             seq += 1;

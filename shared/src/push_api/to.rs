@@ -141,8 +141,8 @@ impl utoipa::PartialSchema for To {
         let (user, device) = (("user", text().into()), ("device", text().into()));
         OneOfBuilder::new()
             .description(Some("Exactly one of these forms."))
-            .item(form(&[user.clone()]))
-            .item(form(&[device.clone()]))
+            .item(form(std::slice::from_ref(&user)))
+            .item(form(std::slice::from_ref(&device)))
             .item(form(&[user, device]))
             .item(form(&[("token", Ref::from_schema_name("TokenTarget").into())]))
             .item(form(&[("topic", Ref::from_schema_name("TopicTarget").into())]))

@@ -17,6 +17,7 @@ mod long_poll;
 mod operations;
 mod pass_update;
 mod presence;
+mod push_command;
 mod push_durability;
 mod setup;
 mod stream;

@@ -29,7 +29,7 @@ pub(crate) struct Change {
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Changed {
-    Done(Registered),
+    Done(Box<Registered>),
     /// No such device.
     Unknown,
     /// `old_token` is not the one that is known.
@@ -112,7 +112,7 @@ pub(crate) async fn change(
     }
     known.described.tags = Some(tags);
     transaction.commit().await?;
-    Ok(Changed::Done(found))
+    Ok(Changed::Done(Box::new(found)))
 }
 
 /// The provider of a device's token and the app that it belongs to, to check a change against.

@@ -8,6 +8,7 @@ use tidings_shared::storage::Database;
 use tidings_shared::storage::testing::databases;
 
 use crate::ids::Ids;
+use crate::queue::intake::{Intake, IntakeError};
 use crate::queue::slots::Room;
 use crate::queue::store::{self, Stored, Submission, upkeep};
 use crate::queue::{NewNotification, NewTarget};
@@ -190,5 +191,28 @@ async fn what_is_cancelled_is_not_sent_and_what_is_being_sent_is_not_tried_again
         assert_eq!((again.len(), again[0].cancelled), (1, true));
         let (settled, answer) = crate::queue::settle::before_sending(&again[0], clock.now_ms()).unwrap();
         assert_eq!((settled.state, answer.reason.as_deref()), (TargetState::Unknown, Some("cancelled")));
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_the_database_refuses_takes_no_other_with_it() {
+    for database in databases().await {
+        let clock = Clock::manual(START);
+        let stored = push(&clock, "aa");
+        submit(&database, vec![stored.clone()], &clock).await;
+        let (intake, _tasks) = Intake::start(&database, &clock);
+        // On SQLite both come into one transaction: they gather while somebody else writes.
+        let turn = database.turn().wait().await;
+        let (good, bad) = (push(&clock, "bb"), stored);
+        let both = [good.clone(), bad].map(|submission| {
+            let intake = intake.clone();
+            tokio::spawn(async move { intake.submit(vec![submission]).await })
+        });
+        tokio::task::yield_now().await;
+        drop(turn);
+        let [good_stored, bad_stored] = both;
+        assert!(matches!(good_stored.await.unwrap().unwrap()[..], [Stored::New(_)]));
+        assert_eq!(bad_stored.await.unwrap(), Err(IntakeError::Refused));
+        assert_eq!(state(&database, &good).await, QUEUED);
     }
 }
