@@ -12,7 +12,9 @@ use crate::queue::lane_name;
 
 mod advice;
 mod certificate;
+mod credential;
 mod credentials;
+mod files;
 mod loader;
 mod probe;
 pub(crate) mod watch;
@@ -21,7 +23,8 @@ pub(crate) mod watch;
 mod tests;
 
 pub(crate) use credentials::{Client, CredentialSet};
-use loader::{Fingerprint, Loader, Shared};
+use files::Fingerprint;
+use loader::{Loader, Shared};
 
 /// All configured apps, each with a lane and a set of credentials for each of its providers.
 #[derive(Debug)]

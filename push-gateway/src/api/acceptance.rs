@@ -111,7 +111,7 @@ async fn submission(
     };
     addressees::prepare(gateway, connection, &request, &mut targets, now_ms).await?;
     let until = match expansion {
-        Some(_) => addressees::latest_end(gateway, &request, now_ms),
+        Some(_) => addressees::latest_end(gateway, &request, now_ms)?,
         None => targets.iter().filter_map(|target| target.expires_at).max(),
     };
     let expires_at = until.unwrap_or_else(|| expiry(request.ttl.unwrap_or(Ttl::new(gateway.ttl)), now_ms));

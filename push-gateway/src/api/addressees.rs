@@ -202,9 +202,10 @@ impl<'a> Moments<'a> {
 }
 
 /// When the last device of a segment has had its time, wherever it is; `None`: the time to live begins now.
-pub(super) fn latest_end(gateway: &Gateway, request: &SendNotification, now_ms: i64) -> Option<i64> {
+pub(super) fn latest_end(gateway: &Gateway, request: &SendNotification, now_ms: i64) -> Result<Option<i64>, ApiError> {
     let ttl = request.ttl.unwrap_or(Ttl::new(gateway.ttl));
-    let begins = match request.not_before.as_ref()? {
+    let Some(not_before) = &request.not_before else { return Ok(None) };
+    let begins = match not_before {
         NotBefore::At(at) => (*at).max(now_ms),
         // The next time that a clock shows something is within a day; a date ends last in the far west.
         NotBefore::Local(local) => {
@@ -212,7 +213,10 @@ pub(super) fn latest_end(gateway: &Gateway, request: &SendNotification, now_ms: 
             west.max(now_ms.saturating_add(DAY_AND_HOUR_MS))
         }
     };
-    Some(expiry(ttl, begins))
+    if begins > now_ms.saturating_add(LONGEST_WAIT_MS) {
+        return Err(too_far());
+    }
+    Ok(Some(expiry(ttl, begins)))
 }
 
 /// The target's time begins then; a time that has passed is now.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tidings_shared::lifecycle::Shutdown;
 
 use super::Apps;
-use super::loader::{Fingerprint, Loader};
+use super::files::Fingerprint;
+use super::loader::Loader;
 use crate::config::AppConfig;
 use crate::metrics::Metrics;
 

@@ -130,3 +130,17 @@ async fn answers_in_between_keep_the_circuit_closed() {
     }
     assert_eq!(breaker.state(), State::Closed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_push_service_that_is_away_does_not_open_the_circuit_for_all_others() {
+    let clock = Clock::manual(START);
+    let provider = FakeProvider::default();
+    let (path, breaker) = through(&provider, &clock);
+    for _ in 0..20 {
+        let alone = Retry { unreached: true, isolated: true, after: Some(Duration::ZERO), ..Retry::default() };
+        provider.will_answer(Outcome::Retry(alone), "connect_failed");
+        clock.advance(1000);
+        send(&path, message()).await.unwrap();
+    }
+    assert_eq!(breaker.state(), State::Closed);
+}

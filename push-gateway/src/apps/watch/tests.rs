@@ -62,7 +62,8 @@ fn a_folder_of_credentials_is_followed_and_a_broken_file_changes_nothing() {
     let put = |name: &str, content: &str, age_s: u64| {
         let file = keys.join(name);
         std::fs::write(&file, content).unwrap();
-        let changed = std::time::SystemTime::now() - Duration::from_secs(age_s);
+        // Times of files are the machine's: what counts is which one is newer.
+        let changed = std::fs::metadata(&file).unwrap().modified().unwrap() - Duration::from_secs(age_s);
         std::fs::File::options().write(true).open(&file).unwrap().set_modified(changed).unwrap();
     };
     put("AuthKey_OLD.p8", &p8(), 100);

@@ -5,9 +5,10 @@
 //! to. An allow-list opens networks and names for tests and for a UnifiedPush server of one's own.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
+use tidings_shared::http::egress::is_public;
 use url::{Host, Url};
 
 /// See the head of this file.
@@ -146,14 +147,14 @@ impl Policy {
         if name_allowed || self.allows_address(address) {
             return Ok(());
         }
-        match special(address) {
-            None => Ok(()),
-            Some(kind) => Err(EndpointRefusal::Address { address, kind }),
+        if is_public(address) {
+            return Ok(());
         }
+        Err(EndpointRefusal::Address { address, kind: kind(address) })
     }
 
     fn allows_address(&self, address: IpAddr) -> bool {
-        let plain = unmapped(address);
+        let plain = plain(address);
         self.networks.iter().any(|network| network.contains(address) || network.contains(plain))
     }
 }
@@ -199,61 +200,25 @@ fn local_name(name: &str) -> bool {
     !name.contains('.') || local.iter().any(|suffix| name == *suffix || name.ends_with(&format!(".{suffix}")))
 }
 
-/// The address that a packet goes to in the end: IPv4 in one of its disguises as IPv6.
-fn unmapped(address: IpAddr) -> IpAddr {
-    let IpAddr::V6(six) = address else { return address };
-    embedded(six).map_or(address, IpAddr::V4)
-}
-
-/// IPv4-mapped, IPv4-compatible, NAT64 and 6to4.
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let segments = address.segments();
-    let last = Ipv4Addr::from(((u32::from(segments[6])) << 16) | u32::from(segments[7]));
-    match segments {
-        [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => Some(last),
-        [0, 0, 0, 0, 0, 0, high, low] if (high, low) != (0, 0) && (high, low) != (0, 1) => Some(last),
-        [0x2002, high, low, ..] => Some(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low))),
-        _ => None,
+/// IPv4 that was dressed up as IPv6 is judged as what it is.
+fn plain(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(six) => six.to_ipv4_mapped().map_or(address, IpAddr::V4),
+        IpAddr::V4(_) => address,
     }
 }
 
-/// What an address is, when it is not one of the public internet.
-fn special(address: IpAddr) -> Option<&'static str> {
-    match unmapped(address) {
-        IpAddr::V4(address) => special_v4(address),
-        IpAddr::V6(address) => special_v6(address),
-    }
-}
-
-fn special_v4(address: Ipv4Addr) -> Option<&'static str> {
-    match address.octets() {
-        _ if address.is_loopback() => Some("a loopback address"),
-        _ if address.is_private() => Some("a private address"),
-        _ if address.is_link_local() => Some("a link-local address"),
-        _ if address.is_multicast() => Some("a multicast address"),
-        _ if address.is_documentation() => Some("an address for documentation"),
-        [0, ..] => Some("an address of this network"),
-        [100, 64..=127, ..] => Some("an address behind a carrier's NAT"),
-        [192, 0, 0, _] | [192, 88, 99, _] => Some("a reserved address"),
-        [198, 18 | 19, ..] => Some("an address for benchmarks"),
-        [240..=255, ..] => Some("a reserved address"),
-        _ => None,
-    }
-}
-
-fn special_v6(address: Ipv6Addr) -> Option<&'static str> {
-    match address.segments() {
-        _ if address.is_loopback() => Some("a loopback address"),
-        _ if address.is_unspecified() => Some("the unspecified address"),
-        _ if address.is_multicast() => Some("a multicast address"),
-        [0xfc00..=0xfdff, ..] => Some("a private address"),
-        [0xfe80..=0xfebf, ..] => Some("a link-local address"),
-        [0xfec0..=0xfeff, ..] => Some("a site-local address"),
-        [0x2001, 0xdb8, ..] | [0x3fff, ..] => Some("an address for documentation"),
-        [0x2001, 0..=0x1ff, ..] => Some("a reserved address"),
-        // Only 2000::/3 has been given out, and the local NAT64 prefix is not in it.
-        [0x2000..=0x3fff, ..] => None,
-        _ => Some("a reserved address"),
+/// What an address is that is not public, in a word for people.
+fn kind(address: IpAddr) -> &'static str {
+    match plain(address) {
+        address if address.is_loopback() => "a loopback address",
+        address if address.is_multicast() => "a multicast address",
+        IpAddr::V4(address) if address.is_private() => "a private address",
+        IpAddr::V4(address) if address.is_link_local() => "a link-local address",
+        IpAddr::V4(address) if matches!(address.octets(), [100, 64..=127, ..]) => "an address behind a carrier's NAT",
+        IpAddr::V6(address) if address.is_unique_local() => "a private address",
+        IpAddr::V6(address) if address.is_unicast_link_local() => "a link-local address",
+        _ => "no address of the public internet",
     }
 }
 
@@ -284,30 +249,30 @@ mod tests {
         for (local, word) in [
             ("127.0.0.1", "loopback"),
             ("127.255.0.9", "loopback"),
-            ("0.0.0.0", "this network"),
+            ("0.0.0.0", "public"),
             ("10.1.2.3", "private"),
             ("172.16.0.1", "private"),
             ("192.168.0.1", "private"),
             ("169.254.169.254", "link-local"),
             ("100.64.0.1", "carrier"),
             ("224.0.0.1", "multicast"),
-            ("255.255.255.255", "reserved"),
-            ("198.18.0.1", "benchmarks"),
-            ("192.0.2.1", "documentation"),
+            ("255.255.255.255", "public"),
+            ("198.18.0.1", "public"),
+            ("192.0.2.1", "public"),
             ("::1", "loopback"),
-            ("::", "unspecified"),
+            ("::", "public"),
             ("::ffff:127.0.0.1", "loopback"),
             ("::ffff:169.254.169.254", "link-local"),
-            ("::127.0.0.1", "loopback"),
-            ("64:ff9b::a00:1", "private"),
-            ("2002:a00:1::", "private"),
-            ("64:ff9b:1::a00:1", "reserved"),
+            ("::127.0.0.1", "public"),
+            ("64:ff9b::a00:1", "public"),
+            ("2002:a00:1::", "public"),
+            ("64:ff9b:1::a00:1", "public"),
             ("fd00::1", "private"),
             ("fe80::1", "link-local"),
-            ("fec0::1", "site-local"),
+            ("fec0::1", "public"),
             ("ff02::1", "multicast"),
-            ("2001:db8::1", "documentation"),
-            ("4000::1", "reserved"),
+            ("2001:db8::1", "public"),
+            ("4000::1", "public"),
         ] {
             let refusal = policy.address(local.parse().unwrap(), false).unwrap_err();
             let EndpointRefusal::Address { kind, .. } = refusal else { panic!("{refusal}") };
