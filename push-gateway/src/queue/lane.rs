@@ -2,12 +2,14 @@
 //! refuses the app's credentials or is away. The queue of a paused lane stays; one push now and then asks whether it
 //! is repaired.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidings_shared::clock::Clock;
 use tidings_shared::lifecycle::Shutdown;
 use tidings_shared::push_api::Provider;
+use tidings_shared::recent::Recent;
 use tidings_shared::storage::Database;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -52,7 +54,13 @@ pub(crate) struct Lane {
     /// Something may be due.
     pub(crate) wake: Arc<Notify>,
     pause: Mutex<Option<Pause>>,
+    /// Tokens at which the credentials were refused, and how many pushes had been accepted by then.
+    blamed: Mutex<Recent<String, u64>>,
+    accepted: AtomicU64,
 }
+
+/// So many such tokens are remembered, in each of two generations.
+const BLAMED: usize = 1024;
 
 #[derive(Clone, Copy, Debug)]
 struct Pause {
@@ -81,7 +89,33 @@ impl Lane {
             client,
             wake: Arc::new(Notify::new()),
             pause: Mutex::default(),
+            blamed: Mutex::new(Recent::new(BLAMED)),
+            accepted: AtomicU64::new(0),
         }
+    }
+
+    /// Whether it is the credentials that are refused, or the token: a token of another project is refused in the same words
+    /// (FCM's SENDER_ID_MISMATCH). The first refusal counts as one of the credentials. Where others were accepted since,
+    /// it is the token, and its pushes stop nobody else's.
+    pub(super) fn judge(&self, token: &str, answer: Answer) -> Answer {
+        match answer.outcome {
+            Outcome::Accepted => {
+                self.accepted.fetch_add(1, Ordering::Relaxed);
+                self.blamed().remove(token);
+                answer
+            }
+            Outcome::Pause => {
+                let accepted = self.accepted.load(Ordering::Relaxed);
+                let mut blamed = self.blamed();
+                let by_then = *blamed.touch(token.to_owned(), || accepted);
+                if accepted > by_then { Answer { outcome: Outcome::Dead, ..answer } } else { answer }
+            }
+            _ => answer,
+        }
+    }
+
+    fn blamed(&self) -> std::sync::MutexGuard<'_, Recent<String, u64>> {
+        self.blamed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Works until the shutdown, then waits a little for what is under way.

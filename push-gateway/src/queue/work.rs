@@ -240,7 +240,7 @@ impl Work {
         };
         let message = Message {
             id: target.id.clone(),
-            token,
+            token: token.clone(),
             environment: target.environment,
             registered_at_ms,
             push: Arc::clone(&target.push),
@@ -256,6 +256,7 @@ impl Work {
         match sent {
             Ok(answer) => {
                 around.metrics.sent(lane.provider, started.elapsed());
+                let answer = lane.judge(&token, answer);
                 lane.note_credentials(around, &answer);
                 let serves_other = lane.client.serves(target.environment.other());
                 let now = around.clock.now_ms();

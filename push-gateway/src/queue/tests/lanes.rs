@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::ids::Ids;
 use crate::metrics::Metrics;
-use crate::provider::{Outcome, PushProvider, Retry};
+use crate::provider::{Answer, Outcome, PushProvider, Retry};
 use crate::queue::lane::{Lane, LaneSettings, Surroundings};
 use crate::queue::{Recorder, RetryPolicy};
 use crate::send::BreakerSettings;
@@ -158,6 +158,24 @@ async fn refused_credentials_pause_the_lane_and_keep_its_queue() {
         running.stop().await;
         assert_eq!(provider.sent().len(), 2 + 6);
     }
+}
+
+/// A user may register a token of another project: that must not stop everybody's pushes again and again.
+#[test]
+fn a_token_that_is_refused_while_others_are_taken_pauses_nothing() {
+    let lane = Lane::new(Provider::Fcm, "default", Arc::new(FakeProvider::default()));
+    let told = |token: &str, outcome| {
+        let reason = Some("SENDER_ID_MISMATCH".to_owned());
+        lane.judge(token, Answer { outcome, status: Some(403), reason, provider_id: None }).outcome
+    };
+    assert_eq!(told("foreign", Outcome::Pause), Outcome::Pause, "it may be the credentials");
+    assert_eq!(told("foreign", Outcome::Pause), Outcome::Pause);
+    assert_eq!(told("good", Outcome::Accepted), Outcome::Accepted);
+    assert_eq!(told("foreign", Outcome::Pause), Outcome::Dead, "it was the token");
+    // Credentials that are refused at a token, repaired, and refused again.
+    assert_eq!(told("good", Outcome::Pause), Outcome::Pause);
+    assert_eq!(told("good", Outcome::Accepted), Outcome::Accepted);
+    assert_eq!(told("good", Outcome::Pause), Outcome::Pause);
 }
 
 #[tokio::test]
