@@ -195,12 +195,17 @@ impl Work {
     async fn deal_with(self: Arc<Self>, target: Claimed, slot: Slot) {
         let (lane, around) = (&self.lane, &self.around);
         let now = around.clock.now_ms();
-        let (settlement, answer) = match settle::before_sending(&target, now) {
-            Some(settled) => settled,
-            None => match self.place(&target, now) {
-                Some(later) => settle::put_back(&target, later, RATE_LIMITED),
-                None => self.send(&target).await,
-            },
+        let unsent = settle::before_sending(&target, now)
+            .or_else(|| self.place(&target, now).map(|later| settle::put_back(&target, later, RATE_LIMITED)));
+        let (settlement, answer) = match unsent {
+            Some(settled) => {
+                // It may be the one that was to ask a provider that was away.
+                if self.breaker.unasked() {
+                    lane.wake.notify_one();
+                }
+                settled
+            }
+            None => self.send(&target).await,
         };
         if settlement.due_at.is_none() {
             around.load.ended(&lane.name, 1);

@@ -98,6 +98,18 @@ impl Breaker {
         }
     }
 
+    /// The push that was to ask was not sent after all: whether the next one may ask now.
+    pub(crate) fn unasked(&self) -> bool {
+        let now = self.clock.now_ms();
+        match &mut self.lock().state {
+            State::HalfOpen { until_ms } => {
+                *until_ms = now;
+                true
+            }
+            State::Closed | State::Open { .. } => false,
+        }
+    }
+
     /// Takes an answer into account.
     fn note(&self, answer: &Answer) {
         if matches!(answer.outcome, Outcome::Retry(retry) if retry.isolated) {

@@ -110,6 +110,12 @@ async fn an_outage_opens_the_circuit_and_one_answer_closes_it() {
         fails().await.unwrap();
         assert_eq!(breaker.state(), State::Open { until_ms: clock.now_ms() + pause });
     }
+    // One that is not sent after all lets the next one ask at once.
+    let State::Open { until_ms } = breaker.state() else { panic!("{:?}", breaker.state()) };
+    clock.advance(until_ms - clock.now_ms());
+    breaker.asking(Duration::from_secs(30));
+    assert!(breaker.unasked());
+    assert_eq!(breaker.state(), State::HalfOpen { until_ms: clock.now_ms() });
     // A refusal is an answer too.
     breaker.asking(Duration::from_secs(30));
     provider.will_answer(Outcome::Dead, "BadTopic");
