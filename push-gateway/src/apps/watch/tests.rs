@@ -62,7 +62,7 @@ fn a_folder_of_credentials_is_followed_and_a_broken_file_changes_nothing() {
     let put = |name: &str, content: &str, age_s: u64| {
         let file = keys.join(name);
         std::fs::write(&file, content).unwrap();
-        let changed = std::time::SystemTime::now() - Duration::from_secs(age_s);
+        let changed = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 - age_s);
         std::fs::File::options().write(true).open(&file).unwrap().set_modified(changed).unwrap();
     };
     put("AuthKey_OLD.p8", &p8(), 100);

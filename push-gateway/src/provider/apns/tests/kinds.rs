@@ -70,7 +70,8 @@ async fn a_channel_is_made_used_listed_and_ended() {
     let client = with_channels(&simulation);
     let made = client.create_channel(Environment::Production, true).await.unwrap();
     assert_eq!(client.channel(Environment::Production, &made.id).await.unwrap(), made);
-    assert_eq!(client.channels(Environment::Production).await.unwrap().channels, [made.id.clone()]);
+    let listed = client.channels(Environment::Production).await.unwrap();
+    assert_eq!(listed.channels, std::slice::from_ref(&made.id));
     assert_eq!(client.channels(Environment::Sandbox).await.unwrap().channels, Vec::<String>::new());
 
     let update = push(json!({"kind": "live_activity", "event": "update", "content_state": {"n": 1}}));
