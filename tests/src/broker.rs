@@ -105,8 +105,9 @@ impl Broker {
         let url = self.url("/readyz");
         let process = &mut self.process;
         eventually("the broker's /readyz answers 200", PATIENCE, || {
-            if let Some(status) = process.ended() {
-                panic!("the broker ended with {status} instead of becoming ready");
+            if process.ended().is_some() {
+                let (status, said) = process.end(PATIENCE);
+                panic!("the broker ended with {status} instead of becoming ready; it said:\n{said}");
             }
             Request::get(&url).try_send().ok().filter(|answer| answer.status == 200)
         });
