@@ -1,5 +1,6 @@
 //! Makes the targets of notifications to segments, in portions: each is one transaction that stores targets and moves the
-//! cursor, so that a crash neither leaves a device out nor doubles one. While much of a notification waits, no more is made.
+//! cursor, so that a crash neither leaves a device out nor doubles one. While much waits at an app, no more is made for it, and other
+//! notifications have their turn.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,25 +49,31 @@ enum Step {
 impl Expander {
     /// Works until the shutdown.
     pub(crate) async fn run(self, shutdown: Shutdown) {
+        let mut crowded = false;
         while !shutdown.is_down() {
             let now = self.gateway.clock.now_ms();
             let rest = match expansions::take(&self.database, now, now + LEASE_MS).await {
                 Ok(Some(taken)) => {
                     let notification = taken.notification.clone();
                     match self.expand(taken, &shutdown).await {
-                        Ok(()) => continue,
+                        Ok(step) => {
+                            crowded |= step == Step::Crowded;
+                            continue;
+                        }
                         Err(error) => {
                             tracing::error!(%error, notification, "the devices of a segment cannot be addressed; trying again");
                             Duration::from_secs(1)
                         }
                     }
                 }
+                Ok(None) if crowded => CROWDED,
                 Ok(None) => LOOK,
                 Err(error) => {
                     tracing::warn!(%error, "notifications to segments cannot be read; trying again");
                     LOOK
                 }
             };
+            crowded = false;
             tokio::select! {
                 () = shutdown.wait() => return,
                 () = self.gateway.rooms.expand.notified() => {}
@@ -75,17 +82,24 @@ impl Expander {
         }
     }
 
-    async fn expand(&self, mut taken: Taken, shutdown: &Shutdown) -> Result<(), StorageError> {
+    /// Makes one portion after the other, until it is over or too much waits.
+    async fn expand(&self, mut taken: Taken, shutdown: &Shutdown) -> Result<Step, StorageError> {
         loop {
-            match self.portion(&mut taken).await? {
-                Step::More => {}
-                Step::Over => return Ok(()),
-                Step::Crowded => tokio::time::sleep(CROWDED).await,
-            }
-            if shutdown.is_down() {
+            let step = self.portion(&mut taken).await?;
+            let pause = match step {
+                Step::Over => return Ok(step),
+                Step::Crowded => {
+                    self.gateway.metrics.registry.expansion_waits();
+                    i64::try_from(CROWDED.as_millis()).unwrap_or(0)
+                }
                 // Another process, or the next start, goes on at once.
-                return expansions::release(&self.database, &taken, self.gateway.clock.now_ms()).await;
-            }
+                Step::More if shutdown.is_down() => 0,
+                Step::More => continue,
+            };
+            let _turn = self.database.turn().wait().await;
+            let due = self.gateway.clock.now_ms().saturating_add(pause);
+            expansions::release(&self.database, &taken, due).await?;
+            return Ok(step);
         }
     }
 
@@ -106,8 +120,9 @@ impl Expander {
             expansions::end(&mut connection, &taken.notification).await?;
             return Ok(Step::Over);
         };
-        let devices = expansions::next_devices(&self.database, taken, DEVICES).await?;
-        let complete = i64::try_from(devices.len()).is_ok_and(|found| found < DEVICES);
+        let limit = self.gateway.load.portion(DEVICES);
+        let devices = expansions::next_devices(&self.database, taken, limit).await?;
+        let complete = i64::try_from(devices.len()).is_ok_and(|found| found < limit);
         let mut targets = self.targets(&notification, &taken.request, &devices);
         let mut connection = self.database.pool().acquire().await?;
         let created_at = notification.notification.created_at;
@@ -126,11 +141,11 @@ impl Expander {
         for lane in lanes.keys() {
             let soon = now.saturating_add(SOON_MS);
             if expansions::waiting(&self.database, lane, rank, soon, MAX_WAITING).await? >= MAX_WAITING {
-                return self.stay(taken, now).await;
+                return Ok(Step::Crowded);
             }
         }
-        if self.gateway.load.admit(&lanes).is_err() {
-            return self.stay(taken, now).await;
+        if !self.gateway.load.admit_portion(&lanes) {
+            return Ok(Step::Crowded);
         }
         let stored = self.store(taken, &notification, &mut targets, &devices, complete).await;
         if !matches!(stored, Ok(true)) {
@@ -138,6 +153,9 @@ impl Expander {
                 self.gateway.load.ended(lane, *count);
             }
             return stored.map(|_| Step::Over);
+        }
+        for target in targets.iter().filter(|target| target.ended.is_some()) {
+            self.gateway.load.ended(&target.lane(), 1);
         }
         let made = i64::try_from(targets.len()).unwrap_or(i64::MAX);
         self.gateway.metrics.registry.expanded(made.unsigned_abs());
@@ -155,16 +173,6 @@ impl Expander {
             last.id.clone_into(&mut taken.position);
         }
         Ok(Step::More)
-    }
-
-    /// Says that it is still at it.
-    async fn stay(&self, taken: &Taken, now_ms: i64) -> Result<Step, StorageError> {
-        let alive = Portion { last: None, targets: 0, skipped: 0, lease_until: Some(now_ms + LEASE_MS) };
-        let _turn = self.database.turn().wait().await;
-        let mut transaction = self.database.begin().await?;
-        let ours = expansions::advance(&mut transaction, taken, alive).await?;
-        transaction.commit().await?;
-        Ok(if ours { Step::Crowded } else { Step::Over })
     }
 
     /// Stores the targets of a portion and moves the cursor; `false`: somebody else has done so, or it was cancelled.

@@ -182,12 +182,12 @@ pub(crate) async fn waiting(
     Ok(row.try_get("waiting")?)
 }
 
-/// Lets an expansion go, so that the next one to look goes on with it.
-pub(crate) async fn release(database: &Database, taken: &Taken, now_ms: i64) -> Result<(), StorageError> {
+/// Lets an expansion go, so that the next one to look goes on with it when it is due.
+pub(crate) async fn release(database: &Database, taken: &Taken, due_at: i64) -> Result<(), StorageError> {
     sqlx::query(
         "UPDATE push_expansions SET due_at = $1 WHERE notification_id = $2 AND position = $3 AND due_at IS NOT NULL",
     )
-    .bind(now_ms)
+    .bind(due_at)
     .bind(taken.notification.as_str())
     .bind(taken.position.as_str())
     .execute(database.pool())
