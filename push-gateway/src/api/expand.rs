@@ -19,6 +19,8 @@ use crate::segments::store::expansions::{self, Portion, Taken};
 
 /// It looks into the database at least this often: another process may have left something.
 const LOOK: Duration = Duration::from_secs(5);
+/// Its shortest rest.
+const MOMENT: Duration = Duration::from_millis(20);
 /// Devices of one portion.
 const DEVICES: i64 = 500;
 /// How long whoever is at an expansion may be silent before another process goes on with it.
@@ -49,31 +51,25 @@ enum Step {
 impl Expander {
     /// Works until the shutdown.
     pub(crate) async fn run(self, shutdown: Shutdown) {
-        let mut crowded = false;
         while !shutdown.is_down() {
             let now = self.gateway.clock.now_ms();
             let rest = match expansions::take(&self.database, now, now + LEASE_MS).await {
                 Ok(Some(taken)) => {
                     let notification = taken.notification.clone();
                     match self.expand(taken, &shutdown).await {
-                        Ok(step) => {
-                            crowded |= step == Step::Crowded;
-                            continue;
-                        }
+                        Ok(()) => continue,
                         Err(error) => {
                             tracing::error!(%error, notification, "the devices of a segment cannot be addressed; trying again");
                             Duration::from_secs(1)
                         }
                     }
                 }
-                Ok(None) if crowded => CROWDED,
-                Ok(None) => LOOK,
+                Ok(None) => self.until_due(now).await,
                 Err(error) => {
                     tracing::warn!(%error, "notifications to segments cannot be read; trying again");
                     LOOK
                 }
             };
-            crowded = false;
             tokio::select! {
                 () = shutdown.wait() => return,
                 () = self.gateway.rooms.expand.notified() => {}
@@ -82,12 +78,19 @@ impl Expander {
         }
     }
 
+    /// How long until one waits no more, or whoever was at it has been silent for too long.
+    async fn until_due(&self, now_ms: i64) -> Duration {
+        let due = expansions::next_due(&self.database).await.ok().flatten();
+        due.map_or(LOOK, |due| {
+            Duration::from_millis(u64::try_from(due.saturating_sub(now_ms)).unwrap_or(0)).clamp(MOMENT, LOOK)
+        })
+    }
+
     /// Makes one portion after the other, until it is over or too much waits.
-    async fn expand(&self, mut taken: Taken, shutdown: &Shutdown) -> Result<Step, StorageError> {
+    async fn expand(&self, mut taken: Taken, shutdown: &Shutdown) -> Result<(), StorageError> {
         loop {
-            let step = self.portion(&mut taken).await?;
-            let pause = match step {
-                Step::Over => return Ok(step),
+            let pause = match self.portion(&mut taken).await? {
+                Step::Over => return Ok(()),
                 Step::Crowded => {
                     self.gateway.metrics.registry.expansion_waits();
                     i64::try_from(CROWDED.as_millis()).unwrap_or(0)
@@ -98,8 +101,7 @@ impl Expander {
             };
             let _turn = self.database.turn().wait().await;
             let due = self.gateway.clock.now_ms().saturating_add(pause);
-            expansions::release(&self.database, &taken, due).await?;
-            return Ok(step);
+            return expansions::release(&self.database, &taken, due).await;
         }
     }
 

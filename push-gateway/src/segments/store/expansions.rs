@@ -71,6 +71,14 @@ pub(crate) async fn take(database: &Database, now_ms: i64, lease_until: i64) -> 
     Ok((changed.rows_affected() > 0).then_some(taken))
 }
 
+/// When the next expansion may be taken.
+pub(crate) async fn next_due(database: &Database) -> Result<Option<i64>, StorageError> {
+    let row = sqlx::query("SELECT MIN(due_at) AS due FROM push_expansions WHERE due_at IS NOT NULL")
+        .fetch_one(database.pool())
+        .await?;
+    Ok(row.try_get("due")?)
+}
+
 /// The next devices of an expansion, in the order of their ids. Ids and notifications are named by time (UUIDv7): a device
 /// that registered after the notification is not part of it.
 pub(crate) async fn next_devices(
