@@ -144,7 +144,7 @@ async fn an_unknown_reason_keeps_its_text() {
 async fn a_pause_may_be_asked_for_by_a_date() {
     let clock = Clock::manual(Clock::system().now_ms());
     let simulation = Simulation::with_clock(&[], &clock).await;
-    let client = client_at(&simulation, limits(), &clock);
+    let client = client_at(&simulation, Limits::default(), &clock);
     for (reason, status) in [("TooManyRequests", 429), ("ServiceUnavailable", 503)] {
         let dated = ScriptedAnswer {
             retry_after: Some(90),
