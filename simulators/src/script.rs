@@ -6,6 +6,38 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// How a scripted `retry-after` is written (RFC 9110, 10.2.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryAfterForm {
+    /// As a number of seconds.
+    #[default]
+    Seconds,
+    /// As the HTTP date that lies so many seconds ahead.
+    Date,
+}
+
+/// The one form of dates that RFC 9110 allows senders.
+const HTTP_DATE: &[time::format_description::BorrowedFormatItem<'_>] = time::macros::format_description!(
+    "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+);
+
+impl RetryAfterForm {
+    /// The header's value for a pause that begins now (in seconds since 1970).
+    #[must_use]
+    pub fn value(self, seconds: u64, now_s: i64) -> String {
+        let date = || {
+            let then = now_s.checked_add(i64::try_from(seconds).ok()?)?;
+            time::OffsetDateTime::from_unix_timestamp(then).ok()?.format(HTTP_DATE).ok()
+        };
+        match self {
+            Self::Seconds => seconds.to_string(),
+            // Seconds too, where the calendar ends.
+            Self::Date => date().unwrap_or_else(|| seconds.to_string()),
+        }
+    }
+}
+
 /// When to do something other than accept a push. `A` is what a simulator can do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -189,6 +221,13 @@ mod tests {
         assert_eq!(script.active().len(), 1);
         script.clear();
         assert_eq!(script.next("bb", "t"), None);
+    }
+
+    #[test]
+    fn a_pause_is_written_in_seconds_or_as_a_date() {
+        assert_eq!(RetryAfterForm::Seconds.value(60, 784_111_777), "60");
+        assert_eq!(RetryAfterForm::Date.value(60, 784_111_777), "Sun, 06 Nov 1994 08:50:37 GMT");
+        assert_eq!(RetryAfterForm::Date.value(u64::MAX, 0), u64::MAX.to_string());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Makes the targets of notifications to segments, in portions: each is one transaction that stores targets and moves the
-//! cursor, so that a crash neither leaves a device out nor doubles one. While much of a notification waits, no more is made.
+//! cursor, so that a crash neither leaves a device out nor doubles one. While much waits at an app, no more is made for it, and other
+//! notifications have their turn.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use crate::segments::store::expansions::{self, Portion, Taken};
 
 /// It looks into the database at least this often: another process may have left something.
 const LOOK: Duration = Duration::from_secs(5);
+/// Its shortest rest.
+const MOMENT: Duration = Duration::from_millis(20);
 /// Devices of one portion.
 const DEVICES: i64 = 500;
 /// How long whoever is at an expansion may be silent before another process goes on with it.
@@ -61,7 +64,7 @@ impl Expander {
                         }
                     }
                 }
-                Ok(None) => LOOK,
+                Ok(None) => self.until_due(now).await,
                 Err(error) => {
                     tracing::warn!(%error, "notifications to segments cannot be read; trying again");
                     LOOK
@@ -75,17 +78,30 @@ impl Expander {
         }
     }
 
+    /// How long until one waits no more, or whoever was at it has been silent for too long.
+    async fn until_due(&self, now_ms: i64) -> Duration {
+        let due = expansions::next_due(&self.database).await.ok().flatten();
+        due.map_or(LOOK, |due| {
+            Duration::from_millis(u64::try_from(due.saturating_sub(now_ms)).unwrap_or(0)).clamp(MOMENT, LOOK)
+        })
+    }
+
+    /// Makes one portion after the other, until it is over or too much waits.
     async fn expand(&self, mut taken: Taken, shutdown: &Shutdown) -> Result<(), StorageError> {
         loop {
-            match self.portion(&mut taken).await? {
-                Step::More => {}
+            let pause = match self.portion(&mut taken).await? {
                 Step::Over => return Ok(()),
-                Step::Crowded => tokio::time::sleep(CROWDED).await,
-            }
-            if shutdown.is_down() {
+                Step::Crowded => {
+                    self.gateway.metrics.registry.expansion_waits();
+                    i64::try_from(CROWDED.as_millis()).unwrap_or(0)
+                }
                 // Another process, or the next start, goes on at once.
-                return expansions::release(&self.database, &taken, self.gateway.clock.now_ms()).await;
-            }
+                Step::More if shutdown.is_down() => 0,
+                Step::More => continue,
+            };
+            let _turn = self.database.turn().wait().await;
+            let due = self.gateway.clock.now_ms().saturating_add(pause);
+            return expansions::release(&self.database, &taken, due).await;
         }
     }
 
@@ -106,8 +122,9 @@ impl Expander {
             expansions::end(&mut connection, &taken.notification).await?;
             return Ok(Step::Over);
         };
-        let devices = expansions::next_devices(&self.database, taken, DEVICES).await?;
-        let complete = i64::try_from(devices.len()).is_ok_and(|found| found < DEVICES);
+        let limit = self.gateway.load.portion(DEVICES);
+        let devices = expansions::next_devices(&self.database, taken, limit).await?;
+        let complete = i64::try_from(devices.len()).is_ok_and(|found| found < limit);
         let mut targets = self.targets(&notification, &taken.request, &devices);
         let mut connection = self.database.pool().acquire().await?;
         let created_at = notification.notification.created_at;
@@ -126,11 +143,11 @@ impl Expander {
         for lane in lanes.keys() {
             let soon = now.saturating_add(SOON_MS);
             if expansions::waiting(&self.database, lane, rank, soon, MAX_WAITING).await? >= MAX_WAITING {
-                return self.stay(taken, now).await;
+                return Ok(Step::Crowded);
             }
         }
-        if self.gateway.load.admit(&lanes).is_err() {
-            return self.stay(taken, now).await;
+        if !self.gateway.load.admit_portion(&lanes) {
+            return Ok(Step::Crowded);
         }
         let stored = self.store(taken, &notification, &mut targets, &devices, complete).await;
         if !matches!(stored, Ok(true)) {
@@ -138,6 +155,9 @@ impl Expander {
                 self.gateway.load.ended(lane, *count);
             }
             return stored.map(|_| Step::Over);
+        }
+        for target in targets.iter().filter(|target| target.ended.is_some()) {
+            self.gateway.load.ended(&target.lane(), 1);
         }
         let made = i64::try_from(targets.len()).unwrap_or(i64::MAX);
         self.gateway.metrics.registry.expanded(made.unsigned_abs());
@@ -155,16 +175,6 @@ impl Expander {
             last.id.clone_into(&mut taken.position);
         }
         Ok(Step::More)
-    }
-
-    /// Says that it is still at it.
-    async fn stay(&self, taken: &Taken, now_ms: i64) -> Result<Step, StorageError> {
-        let alive = Portion { last: None, targets: 0, skipped: 0, lease_until: Some(now_ms + LEASE_MS) };
-        let _turn = self.database.turn().wait().await;
-        let mut transaction = self.database.begin().await?;
-        let ours = expansions::advance(&mut transaction, taken, alive).await?;
-        transaction.commit().await?;
-        Ok(if ours { Step::Crowded } else { Step::Over })
     }
 
     /// Stores the targets of a portion and moves the cursor; `false`: somebody else has done so, or it was cancelled.

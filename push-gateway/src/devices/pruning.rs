@@ -41,6 +41,9 @@ pub(crate) async fn run(
     }
 }
 
+#[cfg(test)]
+mod tests;
+
 /// One look.
 pub(crate) async fn prune(
     database: &Database,

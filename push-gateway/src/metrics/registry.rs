@@ -33,6 +33,7 @@ struct HookResult {
 pub(crate) struct RegistryMetrics {
     pruned: Family<Reason, Counter>,
     expanded: Counter,
+    expansion_waits: Counter,
     receipts: Family<Event, Counter>,
     webhooks: Family<HookResult, Counter>,
     disabled: Family<Hook, Gauge>,
@@ -43,6 +44,11 @@ impl RegistryMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("devices_forgotten", "Devices removed, by reason", self.pruned.clone());
         registry.register("segment_targets", "Targets made for notifications to segments", self.expanded.clone());
+        registry.register(
+            "segment_waits",
+            "Times that a notification to a segment waited because the queue is full",
+            self.expansion_waits.clone(),
+        );
         registry.register("receipts", "What apps reported of pushes, repetitions left out", self.receipts.clone());
         registry.register("webhook_deliveries", "Events told to webhooks, by result", self.webhooks.clone());
         registry.register("webhook_disabled", "1 while the gateway has disabled the webhook", self.disabled.clone());
@@ -55,6 +61,10 @@ impl RegistryMetrics {
 
     pub(crate) fn expanded(&self, targets: u64) {
         self.expanded.inc_by(targets);
+    }
+
+    pub(crate) fn expansion_waits(&self) {
+        self.expansion_waits.inc();
     }
 
     pub(crate) fn receipts(&self, event: ReceiptEvent, new: u64) {

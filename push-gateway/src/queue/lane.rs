@@ -66,6 +66,8 @@ const BLAMED: usize = 1024;
 struct Pause {
     /// When one push may ask again.
     ask_at_ms: i64,
+    /// One push is about to ask.
+    asking: bool,
 }
 
 /// What a lane needs of the rest.
@@ -155,7 +157,7 @@ impl Lane {
                     );
                 }
                 let ask_at_ms = around.clock.now_ms() + millis(around.settings.recheck);
-                *pause = Some(Pause { ask_at_ms });
+                *pause = Some(Pause { ask_at_ms, asking: false });
                 around.metrics.paused(self.provider, &self.app, true);
             }
             // Says nothing about the credentials.
@@ -172,7 +174,7 @@ impl Lane {
     /// The credentials have changed: a paused lane asks at once.
     pub(crate) fn ask_again(&self) {
         if let Some(pause) = self.lock().as_mut() {
-            pause.ask_at_ms = 0;
+            *pause = Pause { ask_at_ms: 0, asking: false };
         }
         self.wake.notify_one();
     }
@@ -189,7 +191,18 @@ impl Lane {
     /// answer, or its time.
     pub(super) fn asked(&self, now_ms: i64, patience: Duration) {
         if let Some(pause) = self.lock().as_mut() {
-            pause.ask_at_ms = now_ms + millis(patience);
+            *pause = Pause { ask_at_ms: now_ms + millis(patience), asking: true };
+        }
+    }
+
+    /// The push that was to ask was not sent after all: whether the next one may ask now.
+    pub(super) fn unasked(&self, now_ms: i64) -> bool {
+        match self.lock().as_mut() {
+            Some(pause) if pause.asking => {
+                *pause = Pause { ask_at_ms: now_ms, asking: false };
+                true
+            }
+            _ => false,
         }
     }
 

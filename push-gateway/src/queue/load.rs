@@ -65,19 +65,36 @@ impl Load {
     /// Makes room for pushes on these lanes, or says why there is none. What is not stored after all is given back
     /// with [`Load::ended`].
     pub(crate) fn admit(&self, lanes: &HashMap<String, i64>) -> Result<(), Full> {
+        self.admit_within(self.bounds, lanes)
+    }
+
+    /// The most pushes that are added at once by whoever adds many in portions: at most a quarter of what there is room for.
+    pub(crate) fn portion(&self, most: i64) -> i64 {
+        (self.bounds.all.min(self.bounds.app) / 4).min(most).max(1)
+    }
+
+    /// Makes room for a portion, if there is room. It can wait: the last quarter of the queue is left to those who cannot,
+    /// and before the first measurement nobody knows what waits.
+    pub(crate) fn admit_portion(&self, lanes: &HashMap<String, i64>) -> bool {
+        let Bounds { all, app } = self.bounds;
+        let measured = self.lock().looked.is_some();
+        measured && self.admit_within(Bounds { all: all - all / 4, app: app - app / 4 }, lanes).is_ok()
+    }
+
+    fn admit_within(&self, bounds: Bounds, lanes: &HashMap<String, i64>) -> Result<(), Full> {
         let mut state = self.lock();
         let more: i64 = lanes.values().sum();
         let all: i64 = state.lanes.values().sum();
-        if all > 0 && all.saturating_add(more) > self.bounds.all {
-            let retry_after_s = state.patience(all + more - self.bounds.all);
-            return Err(Full { lane: None, length: all, bound: self.bounds.all, retry_after_s });
+        if all > 0 && all.saturating_add(more) > bounds.all {
+            let retry_after_s = state.patience(all + more - bounds.all);
+            return Err(Full { lane: None, length: all, bound: bounds.all, retry_after_s });
         }
         for (lane, more) in lanes {
             let length = state.lanes.get(lane).copied().unwrap_or(0);
             // A request that is larger than the bound itself must be possible when nothing waits.
-            if length > 0 && length.saturating_add(*more) > self.bounds.app {
-                let retry_after_s = state.patience(length + more - self.bounds.app);
-                return Err(Full { lane: Some(lane.clone()), length, bound: self.bounds.app, retry_after_s });
+            if length > 0 && length.saturating_add(*more) > bounds.app {
+                let retry_after_s = state.patience(length + more - bounds.app);
+                return Err(Full { lane: Some(lane.clone()), length, bound: bounds.app, retry_after_s });
             }
         }
         for (lane, more) in lanes {
@@ -167,6 +184,26 @@ mod tests {
         load.admit(&one("c", 1)).unwrap();
         // Two a second end, thirty places are wanted.
         assert_eq!(load.admit(&one("c", 49)).unwrap_err().retry_after_s, 15);
+    }
+
+    #[test]
+    fn portions_wait_for_room_and_leave_the_last_quarter_to_others() {
+        let load = Load::new(Bounds { all: 120, app: 100 });
+        assert_eq!((load.portion(500), load.portion(10)), (25, 10));
+        assert!(!load.admit_portion(&one("a", 25)), "what waits is not known yet");
+        load.measured(&load.before(), &HashMap::new(), 0);
+        for _ in 0..3 {
+            assert!(load.admit_portion(&one("a", 25)));
+        }
+        assert!(!load.admit_portion(&one("a", 1)));
+        assert!(load.admit_portion(&one("b", 15)));
+        assert!(!load.admit_portion(&one("b", 1)), "three quarters of all");
+        load.admit(&one("a", 25)).unwrap();
+        load.ended("a", 50);
+        assert!(load.admit_portion(&one("a", 25)));
+        let tiny = Load::new(Bounds { all: 1, app: 1 });
+        tiny.measured(&tiny.before(), &HashMap::new(), 0);
+        assert!(tiny.portion(500) == 1 && tiny.admit_portion(&one("a", 1)) && !tiny.admit_portion(&one("a", 1)));
     }
 
     #[test]

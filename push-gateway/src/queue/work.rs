@@ -199,8 +199,9 @@ impl Work {
             .or_else(|| self.place(&target, now).map(|later| settle::put_back(&target, later, RATE_LIMITED)));
         let (settlement, answer) = match unsent {
             Some(settled) => {
-                // It may be the one that was to ask a provider that was away.
-                if self.breaker.unasked() {
+                // It may be the one that was to ask a provider that was away, or that refused the credentials.
+                let (provider, credentials) = (self.breaker.unasked(), lane.unasked(now));
+                if provider || credentials {
                     lane.wake.notify_one();
                 }
                 settled
@@ -267,7 +268,10 @@ impl Work {
                 let now = around.clock.now_ms();
                 (settle::settle(target, &answer, serves_other, &around.settings.retry, now), answer)
             }
-            Err(open) => settle::put_back(target, open.until_ms, CIRCUIT_OPEN),
+            Err(open) => {
+                lane.unasked(around.clock.now_ms());
+                settle::put_back(target, open.until_ms, CIRCUIT_OPEN)
+            }
         }
     }
 

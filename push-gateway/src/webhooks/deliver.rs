@@ -111,7 +111,7 @@ impl Courier {
     }
 
     /// Starts what can be started; gives when to look again, `None` when the webhook wants nothing any more.
-    async fn round(
+    pub(super) async fn round(
         &self,
         database: &Database,
         name: &str,

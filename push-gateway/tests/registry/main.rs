@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: what fails here fails the test")]
 
 mod devices;
+mod faults;
 mod gorush;
 mod interface;
 mod python;

@@ -1,6 +1,8 @@
 //! Segments: who is in them, and sending to them.
 
 use serde_json::{Value, json};
+use tidings_simulators::apns::{ApnsAction, ScriptedAnswer};
+use tidings_simulators::script::Rule;
 
 use crate::service::{Service, services};
 
@@ -144,5 +146,57 @@ async fn a_crash_in_the_middle_neither_leaves_out_nor_doubles_a_device() {
             }
         }
         assert_eq!(targets.len(), DEVICES);
+    }
+}
+
+#[tokio::test]
+async fn a_segment_larger_than_the_queue_waits_for_room_and_holds_up_no_other() {
+    const DEVICES: usize = 100;
+    const BOUND: i64 = 40;
+    let settings = [
+        ("push.max_devices_per_user", "5000"),
+        ("push.limits.queue_per_app", "40"),
+        ("push.retry.longest", "200ms"),
+        // The provider is there, and takes nothing.
+        ("push.breaker.failures", "100000"),
+    ];
+    for service in services(&settings).await {
+        for number in 0..DEVICES {
+            let body = json!({"user": "crowd", "provider": "apns", "token": format!("{number:064x}")});
+            service.good("PUT", &format!("/v1/devices/d{number}"), body).await;
+        }
+        let pixel = json!({"user": "emil", "provider": "fcm", "token": "registration"});
+        service.good("PUT", "/v1/devices/pixel", pixel).await;
+        let busy = ApnsAction::Answer(ScriptedAnswer::reason("ServiceUnavailable"));
+        service.simulators.apns().script().add(Rule::once(busy).always());
+        let to =
+            |provider: &str| json!({"to": {"segment": {"where": {"provider": provider}}}, "push": {"kind": "wake"}});
+        let crowd = service.good("POST", "/v1/notifications", to("apns")).await;
+        let path = format!("/v1/notifications/{}", crowd["id"].as_str().unwrap());
+        let waits = async || {
+            let text = service.metrics().await;
+            let line = text.lines().find_map(|line| line.strip_prefix("tidings_push_segment_waits_total ")).unwrap();
+            line.parse::<u64>().unwrap()
+        };
+        let targets = async || {
+            let shown = service.good("GET", &path, Value::Null).await;
+            shown["expansion"]["targets"].as_i64().unwrap()
+        };
+        service.until(async || targets().await > 0 && waits().await > 1).await;
+        // The last quarter is left to others.
+        assert_eq!(targets().await, BOUND * 3 / 4);
+        let one = json!({"to": {"token": {"provider": "apns", "token": "ab".repeat(32)}}, "push": {"kind": "wake"}});
+        service.good("POST", "/v1/notifications", one).await;
+        let other = service.send(to("fcm")).await;
+        assert_eq!(other["targets"][0]["state"], "accepted");
+        let waited = waits().await;
+        service.until(async || waits().await > waited + 1).await;
+        assert_eq!(targets().await, BOUND * 3 / 4);
+
+        // The rest comes as soon as there is room.
+        service.simulators.apns().script().clear();
+        let sent = service.ended(crowd["id"].as_str().unwrap()).await;
+        assert_eq!(sent["expansion"]["targets"], DEVICES);
+        assert!(sent["targets"].as_array().unwrap().iter().all(|target| target["state"] == "accepted"));
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Service;
 use tidings_simulators::apns::{ApnsAction, ScriptedAnswer};
 use tidings_simulators::fcm::{Details, FcmAction, RegistrationToken, ScriptedError};
-use tidings_simulators::script::Rule;
+use tidings_simulators::script::{RetryAfterForm, Rule};
 
 async fn state(service: &Service, provider: &str) -> Value {
     let (status, apps) = service.call("GET", "/v1/apps", &Value::Null).await;
@@ -173,6 +173,7 @@ async fn a_verdict_is_the_providers_own_and_nothing_is_sent() {
         status: None,
         message: None,
         retry_after: None,
+        retry_after_form: RetryAfterForm::default(),
         details: Details::Fcm,
         field: None,
     };

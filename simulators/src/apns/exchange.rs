@@ -263,7 +263,8 @@ fn scripted(answer: &ScriptedAnswer) -> Result<(), Refusal> {
     if status == StatusCode::OK {
         return Ok(());
     }
-    Err(Refusal { status, timestamp: answer.timestamp, retry_after: answer.retry_after, ..refusal })
+    let retry_after = answer.retry_after.map(|seconds| (seconds, answer.retry_after_form));
+    Err(Refusal { status, timestamp: answer.timestamp, retry_after, ..refusal })
 }
 
 fn finish(
@@ -282,8 +283,8 @@ fn finish(
         Err(refusal) => {
             *lock(&simulator.0.refused).entry(refusal.reason.to_string()).or_default() += 1;
             response = response.status(refusal.status);
-            if let Some(seconds) = refusal.retry_after {
-                response = response.header("retry-after", seconds);
+            if let Some((seconds, form)) = refusal.retry_after {
+                response = response.header("retry-after", form.value(seconds, simulator.0.clock.now_s()));
             }
             if refusal.reason.is_empty() { String::new() } else { refusal.body() }
         }

@@ -28,7 +28,7 @@ pub use keys::{DEVELOPMENT_KEY, DEVELOPMENT_TEAM, DevelopmentKey, ProviderKey};
 pub use reason::{REASONS, Refusal, status_of};
 
 use crate::inbox::Inbox;
-use crate::script::Script;
+use crate::script::{RetryAfterForm, Script};
 use auth::{ClientRoots, TokenChecker};
 use channels::ChannelStore;
 use connection::Connection;
@@ -118,6 +118,9 @@ pub struct ScriptedAnswer {
     /// The `retry-after` header, in seconds.
     #[serde(default)]
     pub retry_after: Option<u64>,
+    /// How it is written: `seconds` or `date`.
+    #[serde(default)]
+    pub retry_after_form: RetryAfterForm,
 }
 
 impl ScriptedAnswer {

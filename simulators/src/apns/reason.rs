@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use http::StatusCode;
 use serde::Serialize;
 
+use crate::script::RetryAfterForm;
+
 /// A refusal: the status and the JSON body `{"reason":…}` (410 adds `timestamp`, in milliseconds since 1970).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -14,8 +16,8 @@ pub struct Refusal {
     pub reason: Cow<'static, str>,
     /// Since when the token is dead; only with 410.
     pub timestamp: Option<i64>,
-    /// The `retry-after` header in seconds.
-    pub retry_after: Option<u64>,
+    /// The `retry-after` header: seconds, and how they are written.
+    pub retry_after: Option<(u64, RetryAfterForm)>,
 }
 
 #[derive(Serialize)]

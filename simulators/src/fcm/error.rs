@@ -4,6 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{Details, ScriptedError};
+use crate::script::RetryAfterForm;
 
 const FCM_ERROR: &str = "type.googleapis.com/google.firebase.fcm.v1.FcmError";
 const BAD_REQUEST: &str = "type.googleapis.com/google.rpc.BadRequest";
@@ -14,7 +15,7 @@ const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FcmError {
     pub(crate) status: StatusCode,
-    pub(crate) retry_after: Option<u64>,
+    pub(crate) retry_after: Option<(u64, RetryAfterForm)>,
     pub(crate) body: Value,
 }
 
@@ -100,6 +101,7 @@ impl FcmError {
                 "violations": [{ "subject": "project", "description": message }],
             })],
         };
-        Self { retry_after: script.retry_after, ..Self::new(status, message, rpc, details) }
+        let retry_after = script.retry_after.map(|seconds| (seconds, script.retry_after_form));
+        Self { retry_after, ..Self::new(status, message, rpc, details) }
     }
 }

@@ -19,7 +19,7 @@ use tidings_shared::clock::Clock;
 pub use oauth::ServiceAccount;
 
 use crate::inbox::Inbox;
-use crate::script::Script;
+use crate::script::{RetryAfterForm, Script};
 use oauth::{AccessToken, KnownAccount};
 
 /// The file of the development service account in the simulators' folder.
@@ -58,6 +58,8 @@ pub enum FcmAction {
     Accept,
     /// Never answers.
     Stall,
+    /// Cuts the TCP connection.
+    Cut,
     /// A 502 with an HTML page, as Google's front ends send it.
     Html502,
     /// Every access token is forgotten; this one gets the plain 401 of the OAuth layer.
@@ -79,6 +81,9 @@ pub struct ScriptedError {
     /// The `retry-after` header, in seconds.
     #[serde(default)]
     pub retry_after: Option<u64>,
+    /// How it is written: `seconds` or `date`.
+    #[serde(default)]
+    pub retry_after_form: RetryAfterForm,
     /// Where the code is said.
     #[serde(default)]
     pub details: Details,

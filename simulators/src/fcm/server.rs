@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::{Form, Path, State};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{delete, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use http::{HeaderMap, StatusCode, header};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
@@ -16,6 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use tidings_shared::lifecycle::Shutdown;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 use super::error::FcmError;
@@ -81,6 +82,18 @@ impl FcmSimulator {
     }
 }
 
+/// Cuts the connection that a request came on, with everything that is under way on it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cut(Arc<Notify>);
+
+impl Cut {
+    /// Cuts it. Does not return: whoever answers on it ends with it.
+    pub(super) async fn now(&self) {
+        self.0.notify_one();
+        std::future::pending().await
+    }
+}
+
 async fn connection(socket: TcpStream, acceptor: TlsAcceptor, router: Router) {
     let _ = socket.set_nodelay(true);
     let stream = match tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(socket)).await {
@@ -88,9 +101,16 @@ async fn connection(socket: TcpStream, acceptor: TlsAcceptor, router: Router) {
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake with the FCM simulator failed"),
         Err(_) => return tracing::debug!("TLS handshake with the FCM simulator took too long"),
     };
-    let service = TowerToHyperService::new(router);
-    if let Err(error) = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await {
-        tracing::debug!(error, "connection to the FCM simulator ended");
+    let cut = Cut::default();
+    let service = TowerToHyperService::new(router.layer(Extension(cut.clone())));
+    let serving = Builder::new(TokioExecutor::new());
+    tokio::select! {
+        ended = serving.serve_connection(TokioIo::new(stream), service) => {
+            if let Err(error) = ended {
+                tracing::debug!(error, "connection to the FCM simulator ended");
+            }
+        }
+        () = cut.0.notified() => {}
     }
 }
 
@@ -107,6 +127,7 @@ async fn token(State(simulator): State<FcmSimulator>, Form(form): Form<TokenForm
 async fn send(
     State(simulator): State<FcmSimulator>,
     Path((project, call)): Path<(String, String)>,
+    Extension(cut): Extension<Cut>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -127,6 +148,7 @@ async fn send(
             FcmAction::Accept => {}
             FcmAction::Answer(error) => return refuse(&simulator, FcmError::scripted(&error)),
             FcmAction::Stall => std::future::pending::<()>().await,
+            FcmAction::Cut => cut.now().await,
             FcmAction::Html502 => {
                 let page = "<!DOCTYPE html>\n<html lang=en>\n<title>Error 502 (Server Error)!!1</title>\n";
                 return (StatusCode::BAD_GATEWAY, Html(page)).into_response();
@@ -202,8 +224,10 @@ fn deliver(simulator: &FcmSimulator, project: &str, access: &AccessToken, checke
 fn refuse(simulator: &FcmSimulator, error: FcmError) -> Response {
     simulator.0.refused.fetch_add(1, Ordering::Relaxed);
     let mut response = (error.status, Json(error.body)).into_response();
-    if let Some(seconds) = error.retry_after {
-        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    if let Some((seconds, form)) = error.retry_after
+        && let Ok(value) = form.value(seconds, simulator.0.clock.now_s()).parse()
+    {
+        response.headers_mut().insert(header::RETRY_AFTER, value);
     }
     response
 }

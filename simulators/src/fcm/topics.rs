@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::response::{Html, IntoResponse, Response};
+use axum::{Extension, Json};
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::FcmError;
+use super::server::Cut;
 use super::{FcmAction, FcmSimulator, lock};
 
 /// The most tokens in a request.
@@ -36,6 +37,7 @@ impl FcmSimulator {
 pub(super) async fn batch(
     State(simulator): State<FcmSimulator>,
     Path(call): Path<String>,
+    Extension(cut): Extension<Cut>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -70,6 +72,7 @@ pub(super) async fn batch(
         match hit.action {
             FcmAction::Accept => {}
             FcmAction::Stall => std::future::pending::<()>().await,
+            FcmAction::Cut => cut.now().await,
             FcmAction::Html502 => return (StatusCode::BAD_GATEWAY, Html("<!DOCTYPE html>")).into_response(),
             FcmAction::RevokeTokens => {
                 lock(&simulator.0.access).clear();

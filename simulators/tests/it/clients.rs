@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde_json::{Value, json};
 use tidings_simulators::apns::{ApnsAction, DeviceToken, ScriptedAnswer};
 use tidings_simulators::fcm::{Details, FcmAction, RegistrationToken, ScriptedError};
-use tidings_simulators::script::Rule;
+use tidings_simulators::script::{RetryAfterForm, Rule};
 use tidings_simulators::webpush::BrowserSubscription;
 use tokio::process::Command;
 
@@ -101,6 +101,7 @@ async fn firebase_admin_sends_messages() {
         status: None,
         message: None,
         retry_after: None,
+        retry_after_form: RetryAfterForm::default(),
         details: Details::Fcm,
         field: None,
     };

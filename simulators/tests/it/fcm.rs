@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tidings_shared::clock::Clock;
 use tidings_simulators::fcm::{Details, FcmAction, RegistrationToken, ScriptedError, ServiceAccount};
-use tidings_simulators::script::Rule;
+use tidings_simulators::script::{RetryAfterForm, Rule};
 
 use crate::common::{Running, start};
 
@@ -133,7 +133,15 @@ async fn errors_have_every_shape_that_was_seen() {
     let access = access_token(&running).await;
     let error = |code: &str, details: Details, retry_after: Option<u64>| {
         let code = code.to_owned();
-        FcmAction::Answer(ScriptedError { code, status: None, message: None, retry_after, details, field: None })
+        FcmAction::Answer(ScriptedError {
+            code,
+            status: None,
+            message: None,
+            retry_after,
+            retry_after_form: RetryAfterForm::default(),
+            details,
+            field: None,
+        })
     };
     for (action, status, retry_after, words) in [
         (error("UNAVAILABLE", Details::Fcm, Some(12)), 503, Some("12"), r#""errorCode":"UNAVAILABLE""#),

@@ -8,7 +8,7 @@ use tidings_shared::clock::Clock;
 use tidings_shared::push_api::{Environment, Push};
 use tidings_shared::tls;
 use tidings_simulators::apns::{ApnsAction, ApnsSimulator, ConnectionCommand, DeviceToken, Goaway, ScriptedAnswer};
-use tidings_simulators::script::Rule;
+use tidings_simulators::script::{RetryAfterForm, Rule};
 
 use super::*;
 use crate::ids::Ids;
@@ -33,10 +33,14 @@ fn client(simulation: &Simulation) -> Apns {
 }
 
 fn client_with(simulation: &Simulation, limits: Limits) -> Apns {
+    client_at(simulation, limits, &Clock::system())
+}
+
+fn client_at(simulation: &Simulation, limits: Limits, clock: &Clock) -> Apns {
     let credentials = simulation.simulators.credentials();
     let tls = tls::client_config(Some(&simulation.ca()), None, &[]).unwrap();
     let key = &credentials.apns_key;
-    let signer = Signer::new(key.pem.as_bytes(), &key.key_id, &key.team_id, Clock::system()).unwrap();
+    let signer = Signer::new(key.pem.as_bytes(), &key.key_id, &key.team_id, clock.clone()).unwrap();
     let transport = |url: &str| Transport::new(Endpoint::parse(url).unwrap(), tls.clone(), limits);
     Apns::new(
         HeaderValue::from_static(TOPIC),
@@ -134,6 +138,23 @@ async fn an_unknown_reason_keeps_its_text() {
     let answer = client(&simulation).send(&message()).await;
     assert_eq!(answer.reason.as_deref(), Some("NewIn2031"));
     assert_eq!(answer.outcome, Retry::after(Duration::from_secs(9)));
+}
+
+#[tokio::test]
+async fn a_pause_may_be_asked_for_by_a_date() {
+    let clock = Clock::manual(Clock::system().now_ms());
+    let simulation = Simulation::with_clock(&[], &clock).await;
+    let client = client_at(&simulation, Limits::default(), &clock);
+    for (reason, status) in [("TooManyRequests", 429), ("ServiceUnavailable", 503)] {
+        let dated = ScriptedAnswer {
+            retry_after: Some(90),
+            retry_after_form: RetryAfterForm::Date,
+            ..ScriptedAnswer::reason(reason)
+        };
+        will(&simulation, ApnsAction::Answer(dated));
+        let answer = client.send(&message()).await;
+        assert_eq!((answer.outcome, answer.status), (Retry::after(Duration::from_secs(90)), Some(status)));
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidings_shared::push_api::Environment;
 use tidings_simulators::fcm::{Details, FcmAction, RegistrationToken, ScriptedError};
-use tidings_simulators::script::Rule;
+use tidings_simulators::script::{RetryAfterForm, Rule};
 
 use super::*;
 use crate::provider::TokenGone;
@@ -36,7 +36,15 @@ fn will(simulation: &Simulation, action: FcmAction) {
 }
 
 fn error(code: &str, details: Details) -> ScriptedError {
-    ScriptedError { code: code.to_owned(), status: None, message: None, retry_after: None, details, field: None }
+    ScriptedError {
+        code: code.to_owned(),
+        status: None,
+        message: None,
+        retry_after: None,
+        retry_after_form: RetryAfterForm::default(),
+        details,
+        field: None,
+    }
 }
 
 #[tokio::test]
@@ -169,6 +177,37 @@ async fn an_answer_that_never_comes_may_have_been_taken() {
     will(&simulation, FcmAction::Stall);
     let answer = hasty.send(&message()).await;
     assert_eq!((answer.outcome, answer.reason.as_deref()), (Retry::unanswered(), Some("timeout")));
+}
+
+#[tokio::test]
+async fn a_cut_connection_leaves_the_push_open_and_is_replaced() {
+    let simulation = Simulation::start().await;
+    let client = client(&simulation, &Clock::system());
+    for delivered in [0, 1] {
+        let rule = Rule::once(FcmAction::Cut);
+        simulation.simulators.fcm().script().add(if delivered == 1 { rule.delivered() } else { rule });
+        let answer = client.send(&message()).await;
+        assert_eq!((answer.outcome, answer.reason.as_deref()), (Retry::unanswered(), Some("connection_cut")));
+        assert_eq!(simulation.simulators.inbox().list(None, 0, 10).len(), delivered * 2);
+        assert_eq!(client.send(&message()).await.outcome, Outcome::Accepted);
+    }
+}
+
+#[tokio::test]
+async fn a_pause_may_be_asked_for_by_a_date() {
+    let clock = Clock::manual(Clock::system().now_ms());
+    let simulation = Simulation::with_clock(&[], &clock).await;
+    let client = client(&simulation, &clock);
+    for (code, status) in [("QUOTA_EXCEEDED", 429), ("UNAVAILABLE", 503)] {
+        let dated = ScriptedError {
+            retry_after: Some(90),
+            retry_after_form: RetryAfterForm::Date,
+            ..error(code, Details::Fcm)
+        };
+        will(&simulation, FcmAction::Answer(dated));
+        let answer = client.send(&message()).await;
+        assert_eq!((answer.outcome, answer.status), (Retry::after(Duration::from_secs(90)), Some(status)));
+    }
 }
 
 #[tokio::test]

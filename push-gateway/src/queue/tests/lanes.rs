@@ -9,6 +9,7 @@ use tidings_shared::storage::Database;
 use tidings_shared::storage::testing::databases;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::devices;
 use crate::ids::Ids;
 use crate::metrics::Metrics;
 use crate::provider::{Answer, Outcome, PushProvider, Retry};
@@ -16,7 +17,7 @@ use crate::queue::lane::{Lane, LaneSettings, Surroundings};
 use crate::queue::{Recorder, RetryPolicy};
 use crate::send::BreakerSettings;
 use crate::testing::{
-    FakeProvider, devices_of, enqueue, enqueue_until, eventually, reaches, register, registration, target,
+    FakeProvider, devices_of, enqueue, enqueue_until, eventually, reaches, register, registration, target, user,
 };
 
 pub(super) struct Running {
@@ -157,6 +158,35 @@ async fn refused_credentials_pause_the_lane_and_keep_its_queue() {
         }
         running.stop().await;
         assert_eq!(provider.sent().len(), 2 + 6);
+    }
+}
+
+#[tokio::test]
+async fn a_push_that_was_to_ask_and_is_not_sent_lets_the_next_one_ask_at_once() {
+    for database in databases().await {
+        let (clock, provider) = (Clock::system(), FakeProvider::default());
+        provider.will_answer(Outcome::Pause, "InvalidProviderToken");
+        let phone = register(&database, &registration("1", "phone", "aa"), &clock).await;
+        let tablet = register(&database, &registration("1", "tablet", "bb"), &clock).await;
+        // Nobody waits for the patience with the one that asks: half a lease.
+        let hour = Duration::from_secs(3600);
+        let running = start_with(&database, Arc::new(provider.clone()), LaneSettings { lease: hour, ..settings(hour) });
+        let (first, _) = enqueue(&database, &phone, &clock).await;
+        running.lane.wake.notify_one();
+        let waits = eventually(async || {
+            let found = target(&database, &first).await;
+            (found.state == TargetState::Queued && found.reason.is_some()).then_some(())
+        });
+        waits.await.unwrap();
+        let gone = devices::store::remove(&database, &user("1"), "phone").await.unwrap();
+        assert!(gone);
+        let (second, _) = enqueue(&database, &tablet, &clock).await;
+        running.lane.ask_again();
+        reaches(&database, &first, TargetState::Dead).await;
+        reaches(&database, &second, TargetState::Accepted).await;
+        running.stop().await;
+        let asked: Vec<_> = provider.sent().into_iter().map(|message| message.token).collect();
+        assert_eq!(asked, ["aa", "bb"]);
     }
 }
 

@@ -71,6 +71,14 @@ pub(crate) async fn take(database: &Database, now_ms: i64, lease_until: i64) -> 
     Ok((changed.rows_affected() > 0).then_some(taken))
 }
 
+/// When the next expansion may be taken.
+pub(crate) async fn next_due(database: &Database) -> Result<Option<i64>, StorageError> {
+    let row = sqlx::query("SELECT MIN(due_at) AS due FROM push_expansions WHERE due_at IS NOT NULL")
+        .fetch_one(database.pool())
+        .await?;
+    Ok(row.try_get("due")?)
+}
+
 /// The next devices of an expansion, in the order of their ids. Ids and notifications are named by time (UUIDv7): a device
 /// that registered after the notification is not part of it.
 pub(crate) async fn next_devices(
@@ -182,12 +190,12 @@ pub(crate) async fn waiting(
     Ok(row.try_get("waiting")?)
 }
 
-/// Lets an expansion go, so that the next one to look goes on with it.
-pub(crate) async fn release(database: &Database, taken: &Taken, now_ms: i64) -> Result<(), StorageError> {
+/// Lets an expansion go, so that the next one to look goes on with it when it is due.
+pub(crate) async fn release(database: &Database, taken: &Taken, due_at: i64) -> Result<(), StorageError> {
     sqlx::query(
         "UPDATE push_expansions SET due_at = $1 WHERE notification_id = $2 AND position = $3 AND due_at IS NOT NULL",
     )
-    .bind(now_ms)
+    .bind(due_at)
     .bind(taken.notification.as_str())
     .bind(taken.position.as_str())
     .execute(database.pool())
