@@ -15,6 +15,7 @@ mod certificate;
 mod credential;
 mod credentials;
 mod files;
+mod foreign;
 mod loader;
 mod probe;
 pub(crate) mod watch;

@@ -6,6 +6,7 @@ use tidings_shared::push_api::{Credential as Shown, CredentialState, Environment
 
 use super::advice::advice;
 use super::credentials::ENVIRONMENTS;
+use super::foreign::Foreign;
 use crate::provider::PushProvider;
 use crate::provider::apns::Apns;
 use crate::provider::fcm::Fcm;
@@ -46,6 +47,8 @@ pub(crate) struct Credential {
     pub(super) loaded: Loaded,
     /// What the provider thinks of it, in each environment.
     standing: Mutex<[Standing; 2]>,
+    /// Tokens that may be of another project.
+    pub(super) foreign: Foreign,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -66,7 +69,7 @@ pub(super) enum Standing {
 
 impl Credential {
     pub(super) fn new(loaded: Loaded) -> Arc<Self> {
-        Arc::new(Self { loaded, standing: Mutex::default() })
+        Arc::new(Self { loaded, standing: Mutex::default(), foreign: Foreign::default() })
     }
 
     pub(super) fn name(&self) -> &str {

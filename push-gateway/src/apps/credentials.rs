@@ -81,8 +81,9 @@ impl CredentialSet {
         good.or_else(|| credentials.first()).cloned()
     }
 
-    /// Keeps what the provider said of a credential.
-    pub(crate) fn note(&self, credential: &Credential, environment: Environment, answer: &Answer) {
+    /// Keeps what the provider said of a credential. `asked`: the credential was refused already when the push was sent.
+    /// What was under way before a refusal and is accepted after it does not undo it.
+    pub(crate) fn note(&self, credential: &Credential, environment: Environment, asked: bool, answer: &Answer) {
         let now_ms = self.clock.now_ms();
         let mut standing = credential.standing();
         let standing = &mut standing[environment as usize];
@@ -112,12 +113,16 @@ impl CredentialSet {
                 };
             }
             // No answer, or one of a server in trouble: says nothing about the credential.
-            Outcome::Retry(_) => {}
+            Outcome::Retry(_) | Outcome::ForeignToken => {}
             _ if answer.status.is_none() => {}
             _ => match standing {
                 Standing::Accepted { .. } => {}
+                Standing::Refused { .. } if !asked => {}
                 _ => {
                     if matches!(standing, Standing::Refused { .. }) {
+                        if answer.outcome == Outcome::Accepted {
+                            credential.foreign.repaired();
+                        }
                         tracing::info!(
                             provider = %self.provider,
                             app = self.app,
@@ -168,8 +173,10 @@ impl CredentialSet {
             if !credential.may_send(message.environment, now_ms, self.recheck_ms) {
                 continue;
             }
+            let asked = credential.is_refused(message.environment);
             let answer = credential.client().provider().send(message).await;
-            self.note(credential, message.environment, &answer);
+            let answer = credential.foreign.judge(&message.token, answer, self.clock.now_ms());
+            self.note(credential, message.environment, asked, &answer);
             if !matches!(answer.outcome, Outcome::Pause | Outcome::SignAnew) {
                 return answer;
             }
@@ -219,8 +226,10 @@ impl PushProvider for CredentialSet {
     fn validate<'a>(&'a self, message: &'a Message) -> BoxFuture<'a, Option<Answer>> {
         Box::pin(async move {
             let credential = self.preferred(message.environment)?;
+            let asked = credential.is_refused(message.environment);
             let answer = credential.client().provider().validate(message).await?;
-            self.note(&credential, message.environment, &answer);
+            let answer = credential.foreign.judge(&message.token, answer, self.clock.now_ms());
+            self.note(&credential, message.environment, asked, &answer);
             Some(answer)
         })
     }

@@ -31,13 +31,14 @@ impl Apps {
 }
 
 async fn ask(set: &CredentialSet, credential: &Credential, environment: Environment) -> AppCheck {
+    let asked = credential.is_refused(environment);
     let answer = match credential.client() {
         Client::Apns(client) => Some(client.probe(environment).await),
         Client::Fcm(client) => Some(client.probe().await),
         Client::WebPush(_) => None,
     };
     if let Some(answer) = &answer {
-        set.note(credential, environment, answer);
+        set.note(credential, environment, asked, answer);
     }
     let (accepted, message) = judge(set.provider, answer.as_ref());
     let (status, reason) = answer.map_or((None, None), |answer| (answer.status, answer.reason));

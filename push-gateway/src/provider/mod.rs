@@ -11,6 +11,7 @@ use tidings_shared::push_api::{Environment, Push};
 pub mod apns;
 mod dial;
 pub mod fcm;
+pub(crate) mod handover;
 mod payload;
 mod preview;
 mod recipient;
@@ -170,6 +171,9 @@ pub enum Outcome {
     Pause,
     /// Our provider or access token is out of date: once, with a new one.
     SignAnew,
+    /// The token is one of another project: the push will never be taken, which says nothing about the credentials. No
+    /// provider says so; it is found out from several answers.
+    ForeignToken,
 }
 
 /// How sure it is that a token is gone.

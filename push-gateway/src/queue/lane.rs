@@ -2,17 +2,17 @@
 //! refuses the app's credentials or is away. The queue of a paused lane stays; one push now and then asks whether it
 //! is repaired.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidings_shared::clock::Clock;
 use tidings_shared::lifecycle::Shutdown;
-use tidings_shared::push_api::Provider;
-use tidings_shared::recent::Recent;
+use tidings_shared::push_api::{Environment, Provider};
 use tidings_shared::storage::Database;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::load::Load;
 use super::work::Work;
@@ -54,13 +54,9 @@ pub(crate) struct Lane {
     /// Something may be due.
     pub(crate) wake: Arc<Notify>,
     pause: Mutex<Option<Pause>>,
-    /// Tokens at which the credentials were refused, and how many pushes had been accepted by then.
-    blamed: Mutex<Recent<String, u64>>,
-    accepted: AtomicU64,
+    /// The provider's last word on the credentials in production, where most people are, was good.
+    production_is_good: AtomicBool,
 }
-
-/// So many such tokens are remembered, in each of two generations.
-const BLAMED: usize = 1024;
 
 #[derive(Clone, Copy, Debug)]
 struct Pause {
@@ -68,6 +64,10 @@ struct Pause {
     ask_at_ms: i64,
     /// One push is about to ask.
     asking: bool,
+    /// What was sent before says nothing about the credentials now.
+    since: Instant,
+    /// Where the credentials are refused.
+    environment: Environment,
 }
 
 /// What a lane needs of the rest.
@@ -91,33 +91,8 @@ impl Lane {
             client,
             wake: Arc::new(Notify::new()),
             pause: Mutex::default(),
-            blamed: Mutex::new(Recent::new(BLAMED)),
-            accepted: AtomicU64::new(0),
+            production_is_good: AtomicBool::new(false),
         }
-    }
-
-    /// Whether it is the credentials that are refused, or the token: a token of another project is refused in the same words
-    /// (FCM's SENDER_ID_MISMATCH). The first refusal counts as one of the credentials. Where others were accepted since,
-    /// it is the token, and its pushes stop nobody else's.
-    pub(super) fn judge(&self, token: &str, answer: Answer) -> Answer {
-        match answer.outcome {
-            Outcome::Accepted => {
-                self.accepted.fetch_add(1, Ordering::Relaxed);
-                self.blamed().remove(token);
-                answer
-            }
-            Outcome::Pause => {
-                let accepted = self.accepted.load(Ordering::Relaxed);
-                let mut blamed = self.blamed();
-                let by_then = *blamed.touch(token.to_owned(), || accepted);
-                if accepted > by_then { Answer { outcome: Outcome::Dead, ..answer } } else { answer }
-            }
-            _ => answer,
-        }
-    }
-
-    fn blamed(&self) -> std::sync::MutexGuard<'_, Recent<String, u64>> {
-        self.blamed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Works until the shutdown, then waits a little for what is under way.
@@ -139,11 +114,30 @@ impl Lane {
         }
     }
 
-    /// Pauses the lane, or ends its pause, by what the provider said of the app's credentials.
-    pub(super) fn note_credentials(&self, around: &Surroundings, answer: &Answer) {
+    /// Pauses the lane, or ends its pause, by what the provider said of the app's credentials to a push that was sent
+    /// at `sent`. Whether the push is to wait alone: Apple may refuse them in the sandbox and take them in production,
+    /// where nobody is to wait for that.
+    pub(super) fn note_credentials(
+        &self,
+        around: &Surroundings,
+        environment: Environment,
+        sent: Instant,
+        answer: &Answer,
+    ) -> bool {
         let mut pause = self.lock();
+        let late = matches!(&*pause, Some(pause) if sent < pause.since);
         match answer.outcome {
             Outcome::Pause | Outcome::SignAnew => {
+                let elsewhere = matches!(&*pause, Some(pause) if pause.environment == Environment::Production);
+                if environment == Environment::Sandbox
+                    && self.client.serves(Environment::Production)
+                    && (elsewhere || self.production_is_good.load(Ordering::Relaxed))
+                {
+                    // If it was the one that was to ask, another one asks.
+                    ask_now(pause.as_mut().filter(|_| !late));
+                    return true;
+                }
+                self.production_is_good.store(false, Ordering::Relaxed);
                 if pause.is_none() {
                     tracing::error!(
                         lane = self.name,
@@ -157,25 +151,38 @@ impl Lane {
                     );
                 }
                 let ask_at_ms = around.clock.now_ms() + millis(around.settings.recheck);
-                *pause = Some(Pause { ask_at_ms, asking: false });
+                let since = pause.as_ref().map_or_else(Instant::now, |pause| pause.since);
+                *pause = Some(Pause { ask_at_ms, asking: false, since, environment });
                 around.metrics.paused(self.provider, &self.app, true);
             }
             // Says nothing about the credentials.
             Outcome::Retry(_) => {}
+            // Was under way when they were refused.
+            _ if late => {}
+            // Says nothing about them either, and its push is not there to ask again.
+            Outcome::ForeignToken => ask_now(pause.as_mut()),
+            _ if answer.status.is_none() => ask_now(pause.as_mut()),
+            _ if environment == Environment::Sandbox
+                && matches!(&*pause, Some(pause) if pause.environment == Environment::Production) =>
+            {
+                ask_now(pause.as_mut());
+            }
             _ => {
+                if environment == Environment::Production {
+                    self.production_is_good.store(true, Ordering::Relaxed);
+                }
                 if pause.take().is_some() {
                     tracing::info!(lane = self.name, "the provider takes the app's pushes again");
                     around.metrics.paused(self.provider, &self.app, false);
                 }
             }
         }
+        false
     }
 
     /// The credentials have changed: a paused lane asks at once.
     pub(crate) fn ask_again(&self) {
-        if let Some(pause) = self.lock().as_mut() {
-            *pause = Pause { ask_at_ms: 0, asking: false };
-        }
+        ask_now(self.lock().as_mut());
         self.wake.notify_one();
     }
 
@@ -191,7 +198,7 @@ impl Lane {
     /// answer, or its time.
     pub(super) fn asked(&self, now_ms: i64, patience: Duration) {
         if let Some(pause) = self.lock().as_mut() {
-            *pause = Pause { ask_at_ms: now_ms + millis(patience), asking: true };
+            (pause.ask_at_ms, pause.asking) = (now_ms + millis(patience), true);
         }
     }
 
@@ -199,7 +206,7 @@ impl Lane {
     pub(super) fn unasked(&self, now_ms: i64) -> bool {
         match self.lock().as_mut() {
             Some(pause) if pause.asking => {
-                *pause = Pause { ask_at_ms: now_ms, asking: false };
+                (pause.ask_at_ms, pause.asking) = (now_ms, false);
                 true
             }
             _ => false,
@@ -208,6 +215,13 @@ impl Lane {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Pause>> {
         self.pause.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The push that was to ask said nothing about the credentials: the next one may ask.
+fn ask_now(pause: Option<&mut Pause>) {
+    if let Some(pause) = pause {
+        (pause.ask_at_ms, pause.asking) = (0, false);
     }
 }
 

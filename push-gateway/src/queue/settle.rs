@@ -99,7 +99,7 @@ pub(crate) fn settle(
 ) -> Settlement {
     match answer.outcome {
         Outcome::Accepted => Settlement::end(TargetState::Accepted, target),
-        Outcome::Dead => Settlement::end(ended(target.maybe_taken, TargetState::Dead), target),
+        Outcome::Dead | Outcome::ForeignToken => Settlement::end(ended(target.maybe_taken, TargetState::Dead), target),
         Outcome::DropToken(gone) => {
             Settlement { token_gone: believed(gone, target), ..Settlement::end(TargetState::Dead, target) }
         }
@@ -137,7 +137,7 @@ fn believed(gone: TokenGone, target: &Claimed) -> Option<TokenGone> {
 
 fn again(target: &Claimed, retry: Retry, policy: &RetryPolicy, now_ms: i64) -> Settlement {
     let maybe_taken = target.maybe_taken || retry.maybe_taken;
-    let due_at = now_ms + millis(pause(target, retry, policy));
+    let due_at = now_ms.saturating_add(millis(pause(target, retry, policy)));
     let settlement = |state, due_at| Settlement { due_at, maybe_taken, ..Settlement::end(state, target) };
     let one_attempt = target.expires_at == 0;
     if one_attempt || due_at >= target.expires_at {
@@ -149,14 +149,24 @@ fn again(target: &Claimed, retry: Retry, policy: &RetryPolicy, now_ms: i64) -> S
     settlement(TargetState::Retrying, Some(due_at))
 }
 
-/// What the provider asked for, else exponential with up to half as much again. The jitter comes from the target's
-/// name, so that a run can be repeated, and targets that failed together do not come back together.
+/// The longest wait that a provider may ask for: no push lives longer (APNs keeps none for more than 30 days, FCM for
+/// more than 28).
+const LONGEST_ASKED: Duration = Duration::from_secs(28 * 86_400);
+/// The least wait after a provider's answer, the first time; it doubles like our own.
+const LEAST_ASKED: Duration = Duration::from_secs(1);
+
+/// What the provider asked for, within bounds: «at once» again and again would be a loop. Else exponential with up to
+/// half as much again. The jitter comes from the target's name, so that a run can be repeated, and targets that failed
+/// together do not come back together.
 fn pause(target: &Claimed, retry: Retry, policy: &RetryPolicy) -> Duration {
-    if let Some(asked) = retry.after {
-        return asked;
-    }
     let doublings = u32::try_from(target.attempts.max(1) - 1).unwrap_or(u32::MAX).min(20);
-    let base = policy.first.saturating_mul(1 << doublings).min(policy.longest);
+    let doubled = |first: Duration| first.saturating_mul(1 << doublings).min(policy.longest);
+    if let Some(asked) = retry.after {
+        // Where the provider was not reached, the wait is one of our own paces, which knows what it asks for.
+        let least = if retry.unreached { Duration::ZERO } else { doubled(policy.first.min(LEAST_ASKED)) };
+        return asked.max(least).min(LONGEST_ASKED);
+    }
+    let base = doubled(policy.first);
     let spread = target.id.bytes().fold(target.attempts.unsigned_abs(), |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });

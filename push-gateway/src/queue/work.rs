@@ -246,7 +246,7 @@ impl Work {
         };
         let message = Message {
             id: target.id.clone(),
-            token: token.clone(),
+            token,
             environment: target.environment,
             registered_at_ms,
             push: Arc::clone(&target.push),
@@ -262,11 +262,14 @@ impl Work {
         match sent {
             Ok(answer) => {
                 around.metrics.sent(lane.provider, started.elapsed());
-                let answer = lane.judge(&token, answer);
-                lane.note_credentials(around, &answer);
+                let waits_alone = lane.note_credentials(around, target.environment, started, &answer);
                 let serves_other = lane.client.serves(target.environment.other());
                 let now = around.clock.now_ms();
-                (settle::settle(target, &answer, serves_other, &around.settings.retry, now), answer)
+                let mut settlement = settle::settle(target, &answer, serves_other, &around.settings.retry, now);
+                if waits_alone {
+                    settlement.due_at = Some(now.saturating_add(millis(around.settings.recheck)));
+                }
+                (settlement, answer)
             }
             Err(open) => {
                 lane.unasked(around.clock.now_ms());

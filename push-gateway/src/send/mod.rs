@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 
+use crate::provider::handover::Handover;
 use crate::provider::{Answer, Message, PushProvider, Retry};
 
 mod breaker;
@@ -70,14 +71,17 @@ where
     }
 
     fn call(&mut self, message: Arc<Message>) -> Self::Future {
-        let answer = self.0.call(message);
-        async move { Ok(answer.await.unwrap_or_else(|_| unanswered())) }.boxed()
+        let handover = Handover::default();
+        let answer = handover.watch(self.0.call(message));
+        async move { Ok(answer.await.unwrap_or_else(|_| out_of_time(&handover))) }.boxed()
     }
 }
 
-/// The time is over. The provider may have taken the push.
-fn unanswered() -> Answer {
-    Answer { outcome: Retry::unanswered(), status: None, reason: Some("timeout".to_owned()), provider_id: None }
+/// The time is over. The provider may have taken the push, unless it was not handed over yet.
+fn out_of_time(handover: &Handover) -> Answer {
+    let (outcome, reason) =
+        if handover.is_waiting() { (Retry::unreached(), "not_handed_over") } else { (Retry::unanswered(), "timeout") };
+    Answer { outcome, status: None, reason: Some(reason.to_owned()), provider_id: None }
 }
 
 /// A provider as a service.

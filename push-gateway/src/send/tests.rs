@@ -61,6 +61,44 @@ async fn a_provider_that_says_nothing_is_given_up_and_may_have_taken_the_push() 
     assert_eq!((answer.outcome, answer.reason.as_deref()), (Retry::unanswered(), Some("timeout")));
 }
 
+/// Waits for an access token or a stream for a while, and then says that it never got one.
+#[derive(Debug)]
+struct Waiting(Duration, std::sync::atomic::AtomicUsize);
+
+impl PushProvider for Waiting {
+    fn send<'a>(&'a self, _: &'a Message) -> BoxFuture<'a, Answer> {
+        Box::pin(async move {
+            self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            crate::provider::handover::waiting();
+            tokio::time::sleep(self.0).await;
+            answer(Retry::unreached(), "no_free_stream")
+        })
+    }
+
+    fn check(&self, _: &Push, _: Option<&str>) -> Result<(), crate::provider::Refusal> {
+        Ok(())
+    }
+
+    fn serves(&self, _: Environment) -> bool {
+        true
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_never_handed_over_is_certainly_not_taken() {
+    for (wait, attempts, reason) in
+        [(500, 2, "no_free_stream"), (6_000, 1, "no_free_stream"), (11_000, 1, "not_handed_over")]
+    {
+        let provider = Arc::new(Waiting(Duration::from_millis(wait), 0.into()));
+        let breaker = Breaker::new(BREAKER, Clock::manual(START));
+        let settings = PathSettings { concurrency: 2, timeout: Duration::from_secs(10) };
+        let path = path(Arc::clone(&provider) as _, &breaker, settings);
+        let answer = send(&path, message()).await.unwrap();
+        assert_eq!((answer.outcome, answer.reason.as_deref()), (Retry::unreached(), Some(reason)), "{wait}");
+        assert_eq!(provider.1.load(std::sync::atomic::Ordering::Relaxed), attempts, "{wait}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn no_more_are_under_way_than_the_limit_allows() {
     let provider = FakeProvider { silent: true, ..FakeProvider::default() };

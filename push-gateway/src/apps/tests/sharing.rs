@@ -85,3 +85,50 @@ async fn the_first_credential_that_is_not_refused_sends_and_a_refused_one_is_ask
     }
     assert_eq!(refusals(), Some(2), "one push asks again");
 }
+
+/// A user may register a token of another project: FCM refuses it in the words of revoked credentials.
+#[tokio::test]
+async fn a_foreign_token_pauses_the_app_once_and_revoked_credentials_end_nothing() {
+    use tidings_simulators::fcm::{Details, FcmAction, RegistrationToken, ScriptedError};
+    use tidings_simulators::script::Rule;
+
+    let simulation = Simulation::start().await;
+    let clock = Clock::manual(Clock::system().now_ms());
+    let fcm = FcmConfig {
+        service_account_file: Some(simulation.simulators.credentials().fcm_account_file.clone()),
+        url: Some(simulation.simulators.credentials().fcm_url.clone()),
+        ..FcmConfig::default()
+    };
+    let app = AppConfig { name: "default".to_owned(), apns: None, fcm: Some(fcm), webpush: None };
+    let apps = load(&simulation, vec![app], &clock);
+    let set = apps.set(Provider::Fcm, "default").unwrap();
+    let send = async |token: &str| set.send(&message(token)).await.outcome;
+    // Revoked, for a while: every recheck is a refusal, and none of them is the token's.
+    let mismatch = ScriptedError {
+        code: "SENDER_ID_MISMATCH".to_owned(),
+        status: None,
+        message: None,
+        retry_after: None,
+        details: Details::Fcm,
+        field: None,
+    };
+    assert_eq!(send("good").await, Outcome::Accepted);
+    for _ in 0..3 {
+        simulation.simulators.fcm().script().add(Rule::once(FcmAction::Answer(mismatch.clone())));
+        assert_eq!(send("ab").await, Outcome::Pause);
+        assert_eq!(send("good").await, Outcome::Pause, "not asked");
+        assert_eq!(set.state().state, CredentialState::Paused);
+        clock.advance(60_000);
+    }
+    assert_eq!((send("ab").await, send("good").await), (Outcome::Accepted, Outcome::Accepted));
+    // A token of another project.
+    let theirs = RegistrationToken { token: message("theirs").token, project: Some("other".to_owned()), gone: false };
+    simulation.simulators.fcm().register_token(theirs);
+    assert_eq!(send("theirs").await, Outcome::Pause, "it may be the credentials");
+    clock.advance(60_000);
+    assert_eq!(send("good").await, Outcome::Accepted);
+    for _ in 0..2 {
+        assert_eq!(send("theirs").await, Outcome::ForeignToken);
+        assert_eq!((set.state().state, send("good").await), (CredentialState::Accepted, Outcome::Accepted));
+    }
+}

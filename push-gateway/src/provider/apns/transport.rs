@@ -19,6 +19,7 @@ use super::endpoint::Endpoint;
 use super::fault::TransportError;
 use super::goaway;
 use crate::provider::dial::dial;
+use crate::provider::handover;
 
 /// How often a request that was certainly not processed is handed over again at once.
 const ATTEMPTS: u32 = 4;
@@ -143,8 +144,10 @@ impl Transport {
         let mut attempt = 0;
         loop {
             let made = request().map_err(|error| TransportError::Invalid { why: error.to_string() })?;
+            handover::waiting();
             let stream =
                 timeout(inner.limits.request_timeout, inner.stream()).await.unwrap_or(Err(TransportError::NoRoom))?;
+            handover::begins();
             let exchange = stream.0.exchange(made, body.clone());
             match timeout(inner.limits.request_timeout, exchange).await {
                 Ok(Ok(answered)) => {

@@ -72,6 +72,14 @@ pub struct AccessTokens {
     current: Mutex<Option<Current>>,
     /// One exchange at a time; the others wait here for its result.
     exchange: Arc<tokio::sync::Mutex<()>>,
+    failed: Mutex<Failed>,
+}
+
+/// So many exchanges have failed, the last one so: whoever waited for it has its answer too.
+#[derive(Default)]
+struct Failed {
+    count: u64,
+    last: Option<Failure>,
 }
 
 #[derive(Clone)]
@@ -138,7 +146,15 @@ impl AccessTokens {
     /// [`ServiceAccountError::Key`] when the key cannot sign.
     pub fn new(account: ServiceAccount, http: reqwest::Client, clock: Clock) -> Result<Self, ServiceAccountError> {
         let key = EncodingKey::from_rsa_pem(account.private_key.as_bytes()).map_err(ServiceAccountError::Key)?;
-        let tokens = Self { account, key, http, clock, current: Mutex::default(), exchange: Arc::default() };
+        let tokens = Self {
+            account,
+            key,
+            http,
+            clock,
+            current: Mutex::default(),
+            exchange: Arc::default(),
+            failed: Mutex::default(),
+        };
         tokens.assertion(0).map_err(ServiceAccountError::Key)?;
         Ok(tokens)
     }
@@ -158,12 +174,18 @@ impl AccessTokens {
                 Ok(token)
             }
             Look::Nothing => {
+                let before = self.failed().count;
                 let _guard = self.exchange.lock().await;
-                // Perhaps the one before us has just brought it.
+                // Perhaps the one before us has just brought it, or has waited in vain: many that wait one after the
+                // other would wait for ever.
                 if let Look::Good(token) | Look::RenewSoon(token) = self.look() {
                     return Ok(token);
                 }
-                self.fetch().await
+                let failed = self.failed().since(before);
+                match failed {
+                    Some(failure) => Err(failure),
+                    None => self.fetch().await,
+                }
             }
         }
     }
@@ -198,6 +220,16 @@ impl AccessTokens {
 
     /// Only with the `exchange` lock held.
     async fn fetch(&self) -> Result<Arc<str>, Failure> {
+        let fetched = self.ask().await;
+        if let Err(failure) = &fetched {
+            let mut failed = self.failed();
+            failed.count += 1;
+            failed.last = Some(failure.clone());
+        }
+        fetched
+    }
+
+    async fn ask(&self) -> Result<Arc<str>, Failure> {
         let now = self.clock.now_ms();
         let assertion = self.assertion(now.div_euclid(1000)).map_err(|error| {
             tracing::error!(%error, "the FCM assertion could not be signed");
@@ -260,8 +292,19 @@ impl AccessTokens {
         jsonwebtoken::encode(&header, &claims, &self.key)
     }
 
+    fn failed(&self) -> std::sync::MutexGuard<'_, Failed> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Current>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Failed {
+    /// How an exchange failed that ended after there had been `count`.
+    fn since(&self, count: u64) -> Option<Failure> {
+        self.last.clone().filter(|_| self.count > count)
     }
 }
 

@@ -31,6 +31,7 @@ pub use access::{AccessTokens, ServiceAccount, ServiceAccountError};
 pub use pacer::Pacer;
 pub use recipient::{check_recipient, check_topic};
 
+use super::handover;
 use super::payload::MAX_PAYLOAD;
 use super::retry_after::retry_after;
 
@@ -111,6 +112,7 @@ impl Fcm {
             if wait > LONGEST_WAIT {
                 return Answer::without_status(paced(wait), "project_quota");
             }
+            handover::waiting();
             tokio::time::sleep(wait).await;
         }
         self.exchange(message, false).await
@@ -145,10 +147,12 @@ impl Fcm {
     }
 
     async fn attempt(&self, message: &Message, validate_only: bool) -> Answer {
+        handover::waiting();
         let token = match self.access.token().await {
             Ok(token) => token,
             Err(failure) => return failure.into_answer(),
         };
+        handover::begins();
         let body = message::body(message, &self.wake, self.clock.now_ms(), validate_only);
         let sent = self.http.post(&self.send_url).bearer_auth(&token).json(&body).send().await;
         let response = match sent {

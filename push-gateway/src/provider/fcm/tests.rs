@@ -163,6 +163,47 @@ async fn a_stranger_is_paused_and_an_absent_server_is_waited_for() {
     assert_eq!((answer.outcome, answer.reason.as_deref()), (Retry::unreached(), Some("token_endpoint_unreachable")));
 }
 
+/// A token endpoint that takes connections and says nothing: all that wait for it end with the one that asks.
+#[tokio::test]
+async fn pushes_that_wait_for_an_access_token_wait_together() {
+    let simulation = Simulation::start().await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let endpoint = silent.local_addr().unwrap();
+    let hold = Arc::new(tokio::sync::Semaphore::new(0));
+    let accepting = tokio::spawn({
+        let (asked, hold) = (Arc::clone(&asked), Arc::clone(&hold));
+        async move {
+            while let Ok((connection, _)) = silent.accept().await {
+                asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                // Until it is closed.
+                let _ = hold.acquire().await;
+                drop(connection);
+            }
+        }
+    });
+    let credentials = simulation.simulators.credentials();
+    let mut account = credentials.fcm_account.clone();
+    account.token_uri = format!("http://{endpoint}/token");
+    let account = ServiceAccount::parse(&serde_json::to_vec(&account).unwrap()).unwrap();
+    let http = tidings_shared::http::client(Some(&simulation.ca())).unwrap();
+    let access = Arc::new(AccessTokens::new(account, http.clone(), Clock::system()).unwrap());
+    let waiting = (0..20).map(|_| {
+        let access = Arc::clone(&access);
+        tokio::spawn(async move { access.token().await.unwrap_err().into_answer() })
+    });
+    let waiting = waiting.collect::<Vec<_>>();
+    // On one thread: when the first one's connection has come, all of them have begun to wait.
+    let first = async || (asked.load(std::sync::atomic::Ordering::Relaxed) == 1).then_some(());
+    crate::testing::eventually(first).await.unwrap();
+    hold.close();
+    for ended in waiting {
+        assert_eq!(ended.await.unwrap().outcome, Retry::unreached());
+    }
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1);
+    accepting.abort();
+}
+
 #[tokio::test]
 async fn an_answer_that_never_comes_may_have_been_taken() {
     let simulation = Simulation::start().await;

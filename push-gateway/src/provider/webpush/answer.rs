@@ -61,8 +61,9 @@ fn shortened(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).take(MAX_REASON).collect()
 }
 
-pub(super) fn unanswered(error: &reqwest::Error) -> Answer {
-    if let Some(refused) = Refused::within(error) {
+pub(super) fn unanswered(error: reqwest::Error) -> Answer {
+    let error = for_the_log(error);
+    if let Some(refused) = Refused::within(&error) {
         tracing::warn!(%refused, "a push service's address is refused");
         return Answer::without_status(Outcome::Dead, "endpoint_refused");
     }
@@ -77,9 +78,24 @@ pub(super) fn unanswered(error: &reqwest::Error) -> Answer {
     Answer::without_status(Retry::unanswered(), reason)
 }
 
+/// The address stays out of the log: whoever has it can send to the browser (RFC 8030, section 8.3).
+fn for_the_log(error: reqwest::Error) -> reqwest::Error {
+    error.without_url()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_subscriptions_address_is_not_in_the_log() {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let error = http.post("http://127.0.0.1:1/wpush/v2/secret").send().await.unwrap_err();
+        assert!(error.to_string().contains("secret"), "{error}");
+        let error = for_the_log(error);
+        assert!(error.is_connect() && !format!("{error} {error:?}").contains("secret"), "{error:?}");
+        assert_eq!(unanswered(error).outcome, Retry::unreached());
+    }
 
     #[test]
     fn each_status_has_its_outcome() {

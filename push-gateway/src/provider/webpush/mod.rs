@@ -130,7 +130,7 @@ impl WebPush {
         let sent = self.http.post(request.url).headers(request.headers).body(request.body).send().await;
         let mut response = match sent {
             Ok(response) => response,
-            Err(error) => return answer::unanswered(&error),
+            Err(error) => return answer::unanswered(error),
         };
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();

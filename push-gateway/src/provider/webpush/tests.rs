@@ -131,7 +131,7 @@ async fn what_is_inside_is_not_connected_to_by_address_or_by_name() {
     // A name that leads inside is found out when it is looked up.
     let port = url::Url::parse(&subscription.endpoint).unwrap().port().unwrap();
     let error = wary.http.post(format!("https://localhost:{port}/x")).send().await.unwrap_err();
-    let answer = answer::unanswered(&error);
+    let answer = answer::unanswered(error);
     assert_eq!((answer.outcome, answer.reason.as_deref()), (Outcome::Dead, Some("endpoint_refused")));
     // On the list, it is connected to.
     let named = client_with(&simulation, &["localhost"], 10);

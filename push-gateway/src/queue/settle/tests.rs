@@ -95,6 +95,27 @@ fn what_the_provider_asks_for_is_kept() {
     assert_eq!(settlement.due_at, Some(START + 7_000));
 }
 
+/// Web Push answers come from whoever was named as a push service.
+#[test]
+fn what_a_provider_asks_for_has_bounds() {
+    let wait = |attempts, asked| {
+        let target = Claimed { attempts, expires_at: i64::MAX, ..claimed() };
+        settled(&target, Retry::after(asked), START).due_at.map(|due| due - START)
+    };
+    for (attempts, least) in [(1, 1_000), (2, 2_000), (4, 8_000), (30, 900_000)] {
+        assert_eq!(wait(attempts, Duration::ZERO), Some(least), "no loop: attempt {attempts}");
+    }
+    assert_eq!(wait(4, Duration::from_secs(9)), Some(9_000));
+    assert_eq!(wait(1, Duration::from_secs(u64::MAX)), Some(28 * DAY));
+    let far = Claimed { expires_at: i64::MAX, ..claimed() };
+    let at_the_end_of_time = settled(&far, Retry::after(Duration::MAX), i64::MAX - 1);
+    assert_eq!((at_the_end_of_time.state, at_the_end_of_time.due_at), (TargetState::Expired, None));
+    // Our own pace is not the provider's.
+    let paced = Retry { after: Some(Duration::from_millis(5)), unreached: true, ..Retry::default() };
+    let target = Claimed { attempts: 9, ..claimed() };
+    assert_eq!(settled(&target, Outcome::Retry(paced), START).due_at, Some(START + 5));
+}
+
 #[test]
 fn a_provider_that_only_errs_is_given_up_but_one_that_is_not_reached_is_not() {
     let hour = START + 3_600_000;

@@ -63,12 +63,13 @@ async fn write(
     taken: &mut HashSet<String>,
 ) -> Result<(), StorageError> {
     // Both databases call the columns of VALUES column1, column2 and so on. What was not counted was no attempt: the
-    // time in which a provider refuses pushes does not begin with it.
+    // time in which a provider refuses pushes does not begin with it, nor anew. An acceptance whose lease has passed
+    // on comes while somebody else sends the push again, or after that.
     let text = format!(
         "UPDATE push_targets SET lease = NULL, updated_at = ?, state = v.column3, due_at = v.column4, \
          attempts = attempts - v.column5, \
-         first_attempt_at = CASE WHEN v.column5 = 1 THEN NULL ELSE first_attempt_at END, \
-         maybe_taken = v.column6, environment = v.column7, tried_other = v.column8, \
+         first_attempt_at = CASE WHEN attempts - v.column5 = 0 THEN NULL ELSE first_attempt_at END, \
+         maybe_taken = CASE WHEN push_targets.lease = v.column2 THEN v.column6 ELSE 1 END, environment = v.column7, tried_other = v.column8, \
          provider_status = COALESCE(v.column9, provider_status), reason = v.column10, \
          provider_id = COALESCE(v.column11, provider_id), token_gone = v.column12 \
          FROM (VALUES {}) AS v \
@@ -120,8 +121,8 @@ async fn follow_up(connection: &mut AnyConnection, result: &SendResult, now_ms: 
                 .execute(connection)
                 .await?;
         }
-        // The wake push never reached the phone: the next missed message makes a new one.
-        TargetState::Dead | TargetState::Expired => {
+        // The wake push did not reach the phone, as far as is known: the next missed message makes a new one.
+        TargetState::Dead | TargetState::Expired | TargetState::Unknown => {
             sqlx::query(
                 "UPDATE push_devices SET wake_at = NULL, wake_target = NULL WHERE id = $1 AND wake_target = $2",
             )

@@ -68,7 +68,7 @@ pub(crate) async fn clean(database: &Database, now_ms: i64, keep_ms: i64) -> Res
             let marks = format!(
                 "UPDATE push_devices SET wake_at = NULL, wake_target = NULL \
                  WHERE id IN (SELECT device_id FROM push_targets WHERE id IN ({those})) \
-                 AND wake_target IN (SELECT id FROM push_targets WHERE id IN ({those}) AND maybe_taken = 0 AND {OVER} ?)"
+                 AND wake_target IN (SELECT id FROM push_targets WHERE id IN ({those}) AND {OVER} ?)"
             );
             let mut query = sqlx::query(rows::statement(&transaction, &marks));
             for id in portion.iter().chain(portion) {

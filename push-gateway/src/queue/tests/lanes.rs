@@ -9,11 +9,11 @@ use tidings_shared::storage::Database;
 use tidings_shared::storage::testing::databases;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::devices;
+use crate::devices::{self, Registration};
 use crate::ids::Ids;
 use crate::metrics::Metrics;
-use crate::provider::{Answer, Outcome, PushProvider, Retry};
-use crate::queue::lane::{Lane, LaneSettings, Surroundings};
+use crate::provider::{Outcome, PushProvider, Retry};
+use crate::queue::lane::{Allowance, Lane, LaneSettings, Surroundings};
 use crate::queue::{Recorder, RetryPolicy};
 use crate::send::BreakerSettings;
 use crate::testing::{
@@ -190,22 +190,46 @@ async fn a_push_that_was_to_ask_and_is_not_sent_lets_the_next_one_ask_at_once() 
     }
 }
 
-/// A user may register a token of another project: that must not stop everybody's pushes again and again.
-#[test]
-fn a_token_that_is_refused_while_others_are_taken_pauses_nothing() {
-    let lane = Lane::new(Provider::Fcm, "default", Arc::new(FakeProvider::default()));
-    let told = |token: &str, outcome| {
-        let reason = Some("SENDER_ID_MISMATCH".to_owned());
-        lane.judge(token, Answer { outcome, status: Some(403), reason, provider_id: None }).outcome
-    };
-    assert_eq!(told("foreign", Outcome::Pause), Outcome::Pause, "it may be the credentials");
-    assert_eq!(told("foreign", Outcome::Pause), Outcome::Pause);
-    assert_eq!(told("good", Outcome::Accepted), Outcome::Accepted);
-    assert_eq!(told("foreign", Outcome::Pause), Outcome::Dead, "it was the token");
-    // Credentials that are refused at a token, repaired, and refused again.
-    assert_eq!(told("good", Outcome::Pause), Outcome::Pause);
-    assert_eq!(told("good", Outcome::Accepted), Outcome::Accepted);
-    assert_eq!(told("good", Outcome::Pause), Outcome::Pause);
+/// Pushes that were under way when the credentials were refused do not end the pause, and a refusal in the sandbox alone
+/// keeps nobody waiting in production.
+#[tokio::test]
+async fn a_refusal_in_the_sandbox_alone_does_not_pause_production() {
+    for database in databases().await {
+        let (clock, provider) = (Clock::system(), FakeProvider::default());
+        let people = register(&database, &registration("1", "phone", "aa"), &clock).await;
+        let developer = Registration { environment: Environment::Sandbox, ..registration("2", "phone", "bb") };
+        let developer = register(&database, &developer, &clock).await;
+        let running = start(&database, &provider, Duration::from_millis(700));
+        let (first, _) = enqueue(&database, &people, &clock).await;
+        running.lane.wake.notify_one();
+        reaches(&database, &first, TargetState::Accepted).await;
+        provider.will_answer(Outcome::Pause, "BadEnvironmentKeyInToken");
+        let (refused, _) = enqueue(&database, &developer, &clock).await;
+        running.lane.wake.notify_one();
+        let waits = eventually(async || {
+            let found = target(&database, &refused).await;
+            (found.state == TargetState::Queued && found.reason.is_some()).then_some(found)
+        });
+        let found = waits.await.unwrap();
+        assert_eq!(found.attempts, 0);
+        assert!(found.next_attempt_at_ms.unwrap() > clock.now_ms(), "at the recheck");
+        assert!(matches!(running.lane.allowance(clock.now_ms()), Allowance::Free));
+        let (second, _) = enqueue(&database, &people, &clock).await;
+        running.lane.wake.notify_one();
+        reaches(&database, &second, TargetState::Accepted).await;
+        assert_eq!(target(&database, &refused).await.state, TargetState::Queued);
+        reaches(&database, &refused, TargetState::Accepted).await;
+        // In production it is the app that waits, and a push of the sandbox that asks does not end that.
+        provider.will_answer(Outcome::Pause, "InvalidProviderToken");
+        let (third, _) = enqueue(&database, &people, &clock).await;
+        running.lane.wake.notify_one();
+        eventually(async || matches!(running.lane.allowance(clock.now_ms()), Allowance::Nothing(_)).then_some(()))
+            .await
+            .unwrap();
+        reaches(&database, &third, TargetState::Accepted).await;
+        running.stop().await;
+        assert_eq!(provider.sent().len(), 3 + 1 + 2);
+    }
 }
 
 #[tokio::test]

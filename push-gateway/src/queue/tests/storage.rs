@@ -4,7 +4,7 @@ use tidings_shared::storage::Database;
 use tidings_shared::storage::testing::databases;
 
 use crate::provider::{Answer, Outcome, Retry, TokenGone};
-use crate::queue::settle::settle;
+use crate::queue::settle::{CIRCUIT_OPEN, put_back, settle};
 use crate::queue::slots::Room;
 use crate::queue::store::{self, SendResult, upkeep};
 use crate::queue::{Claimed, Recipient, RetryPolicy};
@@ -91,9 +91,82 @@ async fn a_late_result_changes_nothing_unless_it_is_an_acceptance() {
             record(&database, &slow[0], late, &clock).await;
             assert_eq!(target(&database, &notification).await.state, expected);
             record(&database, &quick[0], taken(), &clock).await;
-            assert_eq!(target(&database, &notification).await.state, TargetState::Accepted);
+            let found = target(&database, &notification).await;
+            // It was sent twice, whoever records it.
+            assert_eq!((found.state, found.maybe_repeated), (TargetState::Accepted, true), "{expected:?}");
         }
     }
+}
+
+/// What is put back unsent was no attempt, and does not undo the ones before.
+#[tokio::test]
+async fn the_time_in_which_a_provider_errs_is_not_begun_anew_by_a_push_that_is_put_back() {
+    for database in databases().await {
+        let clock = Clock::manual(START);
+        let device = register(&database, &registration("1", "phone", "aa"), &clock).await;
+        let (notification, _) = enqueue(&database, &device, &clock).await;
+        let unsent = async |claimed: &Claimed| {
+            let (settlement, answer) = put_back(claimed, clock.now_ms(), CIRCUIT_OPEN);
+            let result = SendResult { target: claimed.clone(), answer, settlement };
+            store::record(&database, &[result], false, clock.now_ms()).await.unwrap();
+        };
+        let never_sent = claim(&database, "a", 1, &clock).await;
+        unsent(&never_sent[0]).await;
+        clock.advance(7_200_000);
+        let first = claim(&database, "b", 1, &clock).await;
+        let begun = clock.now_ms();
+        assert_eq!((first[0].attempts, first[0].first_attempt_at), (1, begun), "no attempt before");
+        record(&database, &first[0], answer(Retry::soon(), "ServiceUnavailable"), &clock).await;
+        clock.advance(60_000);
+        let second = claim(&database, "c", 1, &clock).await;
+        unsent(&second[0]).await;
+        clock.advance(3_600_000);
+        let third = claim(&database, "d", 1, &clock).await;
+        assert_eq!((third[0].attempts, third[0].first_attempt_at), (2, begun));
+        record(&database, &third[0], answer(Retry::soon(), "ServiceUnavailable"), &clock).await;
+        assert_eq!(target(&database, &notification).await.state, TargetState::Dead);
+    }
+}
+
+/// Nobody knows whether it woke the phone: the next missed message wakes it.
+#[tokio::test]
+async fn a_wake_push_that_ends_unknown_leaves_its_device_to_be_woken() {
+    for database in databases().await {
+        let clock = Clock::manual(START);
+        let device = register(&database, &registration("1", "phone", "aa"), &clock).await;
+        let wake = async || {
+            let (_, id) = enqueue_until(&database, &device, &clock, clock.now_ms() + 120_000).await;
+            sqlx::query("UPDATE push_devices SET wake_at = 1, wake_target = $1")
+                .bind(id.as_str())
+                .execute(database.pool())
+                .await
+                .unwrap();
+            let claimed = claim(&database, &id, 1, &clock).await;
+            record(&database, &claimed[0], answer(Retry::unanswered(), "timeout"), &clock).await;
+            assert!(marked(&database).await, "it is tried again");
+            id
+        };
+        // Another attempt is refused.
+        let id = wake().await;
+        clock.advance(60_000);
+        let again = claim(&database, "again", 1, &clock).await;
+        record(&database, &again[0], answer(Outcome::Dead, "BadTopic"), &clock).await;
+        assert_eq!(again[0].id, id);
+        assert!(!marked(&database).await);
+        // Its time ends while it waits.
+        wake().await;
+        clock.advance(120_000);
+        upkeep::clean(&database, clock.now_ms(), 7 * DAY).await.unwrap();
+        assert!(!marked(&database).await);
+    }
+}
+
+async fn marked(database: &Database) -> bool {
+    let row = sqlx::query("SELECT COUNT(*) AS marked FROM push_devices WHERE wake_target IS NOT NULL")
+        .fetch_one(database.pool())
+        .await
+        .unwrap();
+    sqlx::Row::get::<i64, _>(&row, "marked") == 1
 }
 
 #[tokio::test]
