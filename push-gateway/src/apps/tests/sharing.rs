@@ -90,7 +90,7 @@ async fn the_first_credential_that_is_not_refused_sends_and_a_refused_one_is_ask
 #[tokio::test]
 async fn a_foreign_token_pauses_the_app_once_and_revoked_credentials_end_nothing() {
     use tidings_simulators::fcm::{Details, FcmAction, RegistrationToken, ScriptedError};
-    use tidings_simulators::script::Rule;
+    use tidings_simulators::script::{RetryAfterForm, Rule};
 
     let simulation = Simulation::start().await;
     let clock = Clock::manual(Clock::system().now_ms());
@@ -109,6 +109,7 @@ async fn a_foreign_token_pauses_the_app_once_and_revoked_credentials_end_nothing
         status: None,
         message: None,
         retry_after: None,
+        retry_after_form: RetryAfterForm::default(),
         details: Details::Fcm,
         field: None,
     };
