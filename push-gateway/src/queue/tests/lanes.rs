@@ -161,8 +161,7 @@ async fn refused_credentials_pause_the_lane_and_keep_its_queue() {
     }
 }
 
-/// Pushes that were under way when the credentials were refused do not end the pause, and a refusal in the sandbox alone
-/// keeps nobody waiting in production.
+/// Apple may refuse a key in the sandbox and take it in production.
 #[tokio::test]
 async fn a_refusal_in_the_sandbox_alone_does_not_pause_production() {
     for database in databases().await {
