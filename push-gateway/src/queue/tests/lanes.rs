@@ -190,8 +190,7 @@ async fn a_push_that_was_to_ask_and_is_not_sent_lets_the_next_one_ask_at_once() 
     }
 }
 
-/// Pushes that were under way when the credentials were refused do not end the pause, and a refusal in the sandbox alone
-/// keeps nobody waiting in production.
+/// Apple may refuse a key in the sandbox and take it in production.
 #[tokio::test]
 async fn a_refusal_in_the_sandbox_alone_does_not_pause_production() {
     for database in databases().await {
