@@ -11,6 +11,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use tidings_shared::push_api::{Provider, TargetState};
 
+use crate::provider::{Answer, webpush};
+
 mod registry;
 
 use registry::RegistryMetrics;
@@ -107,11 +109,7 @@ impl Metrics {
             "Notifications refused because the queue is full",
             metrics.refused.clone(),
         );
-        registry.register(
-            "outcomes",
-            "Results of attempts, by state and the provider's reason",
-            metrics.outcomes.clone(),
-        );
+        registry.register("outcomes", "Results of attempts, by state and reason", metrics.outcomes.clone());
         registry.register("paused", "1 while the provider refuses the app's credentials", metrics.paused.clone());
         registry.register(
             "credential_refused",
@@ -144,7 +142,12 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn outcome(&self, provider: Provider, app: &str, state: TargetState, reason: Option<&str>) {
+    pub(crate) fn outcome(&self, provider: Provider, app: &str, state: TargetState, answer: &Answer) {
+        // Anybody may register a push service of their own: its words would be labels without end.
+        let reason = match provider {
+            Provider::WebPush => webpush::label(answer),
+            Provider::Apns | Provider::Fcm => answer.reason.as_deref(),
+        };
         let labels = OutcomeLabels {
             provider: provider.as_str().to_owned(),
             app: app.to_owned(),

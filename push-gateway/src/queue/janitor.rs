@@ -47,7 +47,8 @@ pub(crate) async fn run(janitor: Janitor, health: Dependency, shutdown: Shutdown
             cleaned = Some(tokio::time::Instant::now());
             let keep_ms = i64::try_from(janitor.keep.as_millis()).unwrap_or(i64::MAX);
             let now_ms = janitor.clock.now_ms();
-            if let Err(error) = upkeep::clean(&janitor.database, now_ms, keep_ms).await {
+            let lanes = janitor.apps.lanes().map(|lane| lane.name.as_str()).collect();
+            if let Err(error) = upkeep::clean(&janitor.database, &lanes, now_ms, keep_ms).await {
                 tracing::warn!(%error, "old pushes cannot be removed");
             }
         }

@@ -4,3 +4,4 @@ mod once;
 mod order;
 mod several;
 mod storage;
+mod upkeep;

@@ -211,7 +211,7 @@ impl Work {
         if settlement.due_at.is_none() {
             around.load.ended(&lane.name, 1);
         }
-        around.metrics.outcome(lane.provider, &lane.app, settlement.state, answer.reason.as_deref());
+        around.metrics.outcome(lane.provider, &lane.app, settlement.state, &answer);
         let at_once = settlement.due_at.is_some_and(|due| due <= around.clock.now_ms());
         let wake = at_once.then(|| Arc::clone(&lane.wake));
         around.recorder.record(SendResult { target, answer, settlement }, wake).await;

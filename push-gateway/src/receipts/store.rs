@@ -1,7 +1,7 @@
 //! Receipts and timelines in the table of targets.
 
+use sqlx::Row;
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row};
 use tidings_shared::identity::UserId;
 use tidings_shared::push_api::{Outcome, ReceiptEvent, TargetState};
 use tidings_shared::storage::{Database, StorageError};
@@ -49,13 +49,17 @@ pub(crate) async fn record(
     report: Report<'_>,
     write_events: bool,
 ) -> Result<Recorded, StorageError> {
-    let mut transaction = database.begin().await?;
-    let rows = targets(&mut transaction, report).await?;
+    // Looked for before the transaction: what is not found costs no turn to write.
+    let rows = targets(database, report).await?;
+    if rows.is_empty() {
+        return Ok(Recorded { found: 0, new: 0, seq: None });
+    }
     let column = match report.event {
         ReceiptEvent::Delivered => "delivered_at",
         ReceiptEvent::Opened => "opened_at",
         ReceiptEvent::Dismissed => "dismissed_at",
     };
+    let mut transaction = database.begin().await?;
     let mut new = Vec::new();
     for row in &rows {
         let id: String = row.try_get("id")?;
@@ -94,28 +98,39 @@ pub(crate) async fn record(
 }
 
 /// The targets that a receipt is about.
-async fn targets(connection: &mut AnyConnection, report: Report<'_>) -> Result<Vec<AnyRow>, StorageError> {
-    const COLUMNS: &str = "t.id, t.notification_id, t.device_id, t.provider, t.app, t.created_at";
-    let (place, id, device) = match report.about {
-        About::Target(id) => ("t.id", id, None),
-        About::Notification { id, device } => ("t.notification_id", id, device),
+async fn targets(database: &Database, report: Report<'_>) -> Result<Vec<AnyRow>, StorageError> {
+    let (id, device) = match report.about {
+        About::Target(id) => (id, None),
+        About::Notification { id, device } => (id, device),
     };
-    let sql = match report.user {
-        Some(_) => format!(
-            "SELECT {COLUMNS} FROM push_targets t JOIN push_devices d ON d.id = t.device_id \
-             WHERE {place} = $1 AND ($2 = '' OR t.device = $2) AND d.user_id = $3"
-        ),
-        None => format!(
-            "SELECT {COLUMNS} FROM push_targets t WHERE {place} = $1 AND ($2 = '' OR t.device = $2) AND $3 = '' LIMIT 1000"
-        ),
-    };
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let rows = sqlx::query(sqlx::AssertSqlSafe(statement(report)))
         .bind(id)
         .bind(device.unwrap_or_default())
         .bind(report.user.map(UserId::as_str).unwrap_or_default())
-        .fetch_all(connection)
+        .fetch_all(database.pool())
         .await?;
     Ok(rows)
+}
+
+/// `$1`: the target or the notification, `$2`: the device's name or nothing, `$3`: the user or nothing.
+fn statement(report: Report<'_>) -> String {
+    const COLUMNS: &str = "t.id, t.notification_id, t.device_id, t.provider, t.app, t.created_at";
+    const OWN: &str = "t.device_id = d.id AND ($2 = '' OR t.device = $2) AND d.user_id = $3";
+    match (report.about, report.user) {
+        (About::Target(_), Some(_)) => {
+            format!("SELECT {COLUMNS} FROM push_targets t JOIN push_devices d ON t.id = $1 AND {OWN}")
+        }
+        // A user has few devices and a campaign many targets. SQLite takes the tables of a CROSS JOIN in this order.
+        (About::Notification { .. }, Some(_)) => format!(
+            "SELECT {COLUMNS} FROM push_devices d CROSS JOIN push_targets t WHERE t.notification_id = $1 AND {OWN}"
+        ),
+        (about, None) => {
+            let place = if matches!(about, About::Target(_)) { "t.id" } else { "t.notification_id" };
+            format!(
+                "SELECT {COLUMNS} FROM push_targets t WHERE {place} = $1 AND ($2 = '' OR t.device = $2) AND $3 = '' LIMIT 1000"
+            )
+        }
+    }
 }
 
 /// When a notification was accepted; `None` when there is none.
@@ -127,6 +142,11 @@ pub(crate) async fn accepted_at(database: &Database, notification: &str) -> Resu
     row.map(|row| Ok(row.try_get("created_at")?)).transpose()
 }
 
+/// `$1`: the notification, `$2`: the id behind which the page begins, `$3`: how many.
+const PAGE_OF_TIMES: &str = "SELECT id, device, state, attempts, created_at, first_attempt_at, updated_at, provider_status, \
+     reason, provider_id, delivered_at, opened_at, dismissed_at FROM push_targets \
+     WHERE notification_id = $1 AND id > $2 ORDER BY id LIMIT $3";
+
 /// The times of a notification's targets in the order of their ids, behind one of them.
 pub(crate) async fn times(
     database: &Database,
@@ -134,15 +154,7 @@ pub(crate) async fn times(
     after: &str,
     limit: i64,
 ) -> Result<Vec<TargetTimes>, StorageError> {
-    let rows = sqlx::query(
-        "SELECT id, device, state, attempts, created_at, first_attempt_at, updated_at, provider_status, reason, provider_id, \
-         delivered_at, opened_at, dismissed_at FROM push_targets WHERE notification_id = $1 AND id > $2 ORDER BY id LIMIT $3",
-    )
-    .bind(notification)
-    .bind(after)
-    .bind(limit)
-    .fetch_all(database.pool())
-    .await?;
+    let rows = sqlx::query(PAGE_OF_TIMES).bind(notification).bind(after).bind(limit).fetch_all(database.pool()).await?;
     rows.iter().map(read).collect()
 }
 
@@ -168,3 +180,6 @@ fn read(row: &AnyRow) -> Result<TargetTimes, StorageError> {
         dismissed_at: row.try_get("dismissed_at")?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use tidings_shared::clock::Clock;
 use tidings_shared::message_id::MessageId;
 use tidings_shared::push_api::TargetState;
@@ -177,7 +179,7 @@ async fn a_wake_push_that_never_reached_the_phone_leaves_no_mark() {
         let waker = waker(&database, &clock);
         register(&database, &registration("1", "phone", "aa"), &clock).await;
         waker.sees_unacked("m1", START).await;
-        crate::queue::store::upkeep::clean(&database, START + DAY, 7 * DAY).await.unwrap();
+        crate::queue::store::upkeep::clean(&database, &HashSet::new(), START + DAY, 7 * DAY).await.unwrap();
         assert_eq!(pushes(&database).await, [TargetState::Expired]);
         clock.advance(DAY);
         waker.sees_unacked("m2", START + DAY).await;

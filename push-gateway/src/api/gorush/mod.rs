@@ -18,11 +18,13 @@ use tidings_shared::http::ApiError;
 use tidings_shared::push_api::{Environment, MAX_BATCH, Provider, SendNotification, To, TokenTarget};
 
 use super::Gateway;
-use super::acceptance::{Wanted, accept};
+use super::acceptance::{Outcome, Wanted, accept};
 
 mod android;
 mod fields;
 mod ios;
+#[cfg(test)]
+mod tests;
 
 use fields::Fields;
 
@@ -69,28 +71,62 @@ pub(super) async fn push(
         Some(list) => list,
     };
     let now_ms = gateway.clock.now_ms();
-    let (mut counts, mut logs) = (0_usize, Vec::new());
-    let mut waiting: Vec<(&Value, String, SendNotification)> = Vec::new();
+    let mut done = Done::default();
+    let mut waiting: Vec<Waiting<'_>> = Vec::new();
     for notification in notifications {
         for Item { token, wanted } in read(settings, notification, now_ms) {
             match wanted {
                 Ok(request) => waiting.push((notification, token, request)),
-                Err(reason) => logs.push(failed(notification, &token, &reason)),
+                Err(reason) => done.logs.push(failed(notification, &token, &reason)),
             }
         }
     }
-    while !waiting.is_empty() {
-        let portion: Vec<_> = waiting.drain(..waiting.len().min(MAX_BATCH)).collect();
+    let mut rest = waiting.as_slice();
+    while !rest.is_empty() {
+        let portion = &rest[..rest.len().min(MAX_BATCH)];
         let wanted = portion.iter().map(|(_, _, request)| Ok(Wanted { request: request.clone(), key: None })).collect();
-        let outcomes = accept(&gateway, wanted).await?;
-        for ((notification, token, _), outcome) in portion.into_iter().zip(outcomes) {
-            match outcome {
-                Ok(_) => counts += 1,
-                Err(refusal) => logs.push(failed(notification, &token, &refusal.message)),
+        rest = done.take(rest, accept(&gateway, wanted).await)?;
+    }
+    Ok(Json(json!({"success": "ok", "counts": done.counts, "logs": done.logs})).into_response())
+}
+
+/// A push with its notification and its token, for the log.
+type Waiting<'a> = (&'a Value, String, SendNotification);
+
+/// What came of a request.
+#[derive(Debug, Default)]
+struct Done {
+    counts: usize,
+    logs: Vec<Value>,
+}
+
+impl Done {
+    /// Takes the answer to the first portion of the rest, and gives what is left. An error is one of the whole request
+    /// only while nothing is stored: its sender would repeat it, and what is stored would go out twice. After that
+    /// everything that is left is in the log.
+    fn take<'a, 'b>(
+        &mut self,
+        rest: &'a [Waiting<'b>],
+        answered: Result<Vec<Outcome>, ApiError>,
+    ) -> Result<&'a [Waiting<'b>], ApiError> {
+        let (portion, left) = rest.split_at(rest.len().min(MAX_BATCH));
+        match answered {
+            Ok(outcomes) => {
+                for ((notification, token, _), outcome) in portion.iter().zip(outcomes) {
+                    match outcome {
+                        Ok(_) => self.counts += 1,
+                        Err(refusal) => self.logs.push(failed(notification, token, &refusal.message)),
+                    }
+                }
+                Ok(left)
+            }
+            Err(error) if self.counts == 0 => Err(error),
+            Err(error) => {
+                self.logs.extend(rest.iter().map(|(value, token, _)| failed(value, token, &error.message)));
+                Ok(&[])
             }
         }
     }
-    Ok(Json(json!({"success": "ok", "counts": counts, "logs": logs})).into_response())
 }
 
 /// gorush asks nobody; here a setting opens the route, and another one asks for a key.

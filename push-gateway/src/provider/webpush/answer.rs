@@ -46,6 +46,35 @@ fn word(status: StatusCode) -> &'static str {
     }
 }
 
+/// The reasons that are this gateway's own, wherever a push gets them.
+const OWN: [&str; 15] = [
+    "cancelled",
+    "circuit_open",
+    "connect_failed",
+    "connection_cut",
+    "device_unregistered",
+    "encryption_failed",
+    "endpoint_refused",
+    "expired",
+    "invalid_request",
+    "origin_busy",
+    "payload_too_large",
+    "rate_limited",
+    "signing_failed",
+    "subscription_invalid",
+    "timeout",
+];
+
+/// The reason in a word of this gateway, for metrics: a push service's own text is in the push's row alone. That of an
+/// earlier answer may come again as the reason of a push whose time ended.
+pub(crate) fn label(answer: &Answer) -> Option<&'static str> {
+    let reason = answer.reason.as_deref()?;
+    match answer.status.and_then(|status| StatusCode::from_u16(status).ok()) {
+        Some(status) => Some(word(status)),
+        None => Some(OWN.into_iter().find(|own| *own == reason).unwrap_or("earlier_answer")),
+    }
+}
+
 /// Push services answer in JSON (autopush), in text or in HTML; the first line of what is no markup is kept.
 fn reason(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?.trim();
@@ -121,6 +150,27 @@ mod tests {
             let answer = read(StatusCode::from_u16(status).unwrap(), asked.map(Duration::from_secs), None, b"");
             assert_eq!(answer.outcome, expected, "{status}");
         }
+    }
+
+    #[test]
+    fn metrics_have_a_bounded_number_of_words() {
+        let mut labels = std::collections::BTreeSet::new();
+        for status in 100..=999 {
+            for body in [format!("stranger {status}"), format!(r#"{{"message":"stranger {status}"}}"#), String::new()] {
+                let answer = read(StatusCode::from_u16(status).unwrap(), None, None, body.as_bytes());
+                // As it is kept, and as the reason of a push that ends later without another answer.
+                let later = Answer { status: None, ..answer.clone() };
+                labels.extend([label(&answer), label(&later)].into_iter().flatten());
+            }
+        }
+        assert!(!labels.iter().any(|label| label.contains("stranger")), "{labels:?}");
+        assert!(labels.len() <= 9, "{labels:?}");
+        let refused = read(StatusCode::FORBIDDEN, None, None, b"bad key 17");
+        assert_eq!((refused.reason.as_deref(), label(&refused)), (Some("bad key 17"), Some("vapid_refused")));
+        for own in OWN {
+            assert_eq!(label(&Answer::without_status(Outcome::Dead, own)), Some(own));
+        }
+        assert_eq!(label(&Answer::accepted(201, None)), None);
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub(crate) fn preview(
 #[cfg(test)]
 mod tests;
 
+pub(crate) use answer::label;
 pub use encryption::{EncryptionError, MAX_PLAINTEXT};
 pub use http_client::client;
 pub use policy::{Endpoint, EndpointRefusal, Policy, PolicyError};

@@ -125,14 +125,13 @@ pub(crate) async fn find(database: &Database, id: &str) -> Result<Option<Notific
         return Ok(None);
     }
     let expansion = expansions::progress(database, id).await?;
-    let rows = sqlx::query(
+    // A campaign is shown in the order of the index; the answers to others keep the order of the request.
+    let (order, shown) = if expansion.is_some() { ("id", SHOWN) } else { ("position", i64::MAX) };
+    let sql = sqlx::AssertSqlSafe(format!(
         "SELECT id, device, provider, app, state, attempts, provider_status, reason, provider_id, maybe_taken, token_gone, due_at \
-         FROM push_targets WHERE notification_id = $1 ORDER BY position LIMIT $2",
-    )
-    .bind(id)
-    .bind(if expansion.is_some() { SHOWN } else { i64::MAX })
-    .fetch_all(database.pool())
-    .await?;
+         FROM push_targets WHERE notification_id = $1 ORDER BY {order} LIMIT $2"
+    ));
+    let rows = sqlx::query(sql).bind(id).bind(shown).fetch_all(database.pool()).await?;
     let targets = rows.iter().map(read_target).collect::<Result<Vec<_>, _>>()?;
     Ok(Some(Notification { id: id.to_owned(), targets, expansion }))
 }

@@ -1,5 +1,6 @@
 //! What a device gets once: requests with one key, news within a window, pushes that take each other's place.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tidings_shared::clock::Clock;
@@ -137,7 +138,7 @@ async fn a_device_gets_the_same_news_once_within_the_window() {
         submit(&database, vec![again.clone()], &clock).await;
         assert_eq!(state(&database, &again).await, over("duplicate"));
         clock.advance(1);
-        upkeep::clean(&database, clock.now_ms(), 7 * DAY).await.unwrap();
+        upkeep::clean(&database, &HashSet::new(), clock.now_ms(), 7 * DAY).await.unwrap();
         let later = news(&clock, "aa", "goal", 60_000);
         submit(&database, vec![later.clone()], &clock).await;
         assert_eq!(state(&database, &later).await, QUEUED);

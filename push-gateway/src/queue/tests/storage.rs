@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use tidings_shared::clock::Clock;
 use tidings_shared::push_api::{Environment, TargetState};
 use tidings_shared::storage::Database;
@@ -156,7 +158,7 @@ async fn a_wake_push_that_ends_unknown_leaves_its_device_to_be_woken() {
         // Its time ends while it waits.
         wake().await;
         clock.advance(120_000);
-        upkeep::clean(&database, clock.now_ms(), 7 * DAY).await.unwrap();
+        upkeep::clean(&database, &HashSet::new(), clock.now_ms(), 7 * DAY).await.unwrap();
         assert!(!marked(&database).await);
     }
 }
@@ -281,15 +283,15 @@ async fn nobody_sends_what_is_over_and_old_records_go() {
         let device = register(&database, &registration("1", "phone", "aa"), &clock).await;
         let (short, _) = enqueue_until(&database, &device, &clock, START + 1000).await;
         let (long, _) = enqueue(&database, &device, &clock).await;
-        upkeep::clean(&database, START + 1000, 7 * DAY).await.unwrap();
+        upkeep::clean(&database, &HashSet::new(), START + 1000, 7 * DAY).await.unwrap();
         assert_eq!(target(&database, &short).await.state, TargetState::Expired);
         assert_eq!(target(&database, &long).await.state, TargetState::Queued);
         let depths = upkeep::depths(&database).await.unwrap();
         assert_eq!((depths.len(), depths[0].length, depths[0].oldest_ms), (1, 1, START));
         // The long one is over too by then; its record is kept for as long as the other's was.
-        upkeep::clean(&database, START + 8 * DAY, 7 * DAY).await.unwrap();
+        upkeep::clean(&database, &HashSet::new(), START + 8 * DAY, 7 * DAY).await.unwrap();
         assert_eq!(target(&database, &long).await.state, TargetState::Expired);
-        upkeep::clean(&database, START + 15 * DAY + 1, 7 * DAY).await.unwrap();
+        upkeep::clean(&database, &HashSet::new(), START + 15 * DAY + 1, 7 * DAY).await.unwrap();
         assert_eq!(store::find(&database, &short).await.unwrap(), None);
         assert_eq!(store::find(&database, &long).await.unwrap(), None);
     }
