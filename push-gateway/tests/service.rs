@@ -9,13 +9,17 @@ use tidings_push_gateway::{Config, Listeners, SETTINGS, run};
 use tidings_shared::clock::Clock;
 use tidings_shared::config::Loader;
 use tidings_shared::lifecycle::Shutdown;
+use tidings_simulators::Simulators;
 use tidings_simulators::apns::{ApnsAction, ScriptedAnswer};
 use tidings_simulators::script::Rule;
-use tidings_simulators::{Listeners as SimulatorListeners, Simulators};
 use tokio::task::JoinHandle;
 
 #[path = "service/apps.rs"]
 mod apps;
+#[path = "common/simulation.rs"]
+mod simulation;
+
+use simulation::simulators;
 
 struct Service {
     url: String,
@@ -24,22 +28,6 @@ struct Service {
     running: JoinHandle<anyhow::Result<()>>,
     simulators: Simulators,
     folder: tempfile::TempDir,
-}
-
-async fn simulators(folder: &tempfile::TempDir, shutdown: &Shutdown) -> Simulators {
-    let loader = ["simulators.apns.listen", "simulators.fcm.listen", "simulators.control.listen"].into_iter().fold(
-        Loader::new(&[tidings_shared::config::SETTINGS, tidings_simulators::SETTINGS]).flag(
-            "--data",
-            "data",
-            folder.path().display().to_string(),
-        ),
-        |loader, listen| loader.flag("--set", listen, "127.0.0.1:0"),
-    );
-    let config = tidings_simulators::Config::from_settings(&loader.load().unwrap());
-    let listeners = SimulatorListeners::bind(&config).await.unwrap();
-    let simulators = Simulators::new(&config, &listeners, &Clock::system(), shutdown.clone()).unwrap();
-    tokio::spawn(simulators.clone().serve(listeners));
-    simulators
 }
 
 fn config(folder: &tempfile::TempDir, simulators: &Simulators) -> Config {

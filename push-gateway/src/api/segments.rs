@@ -115,6 +115,5 @@ fn checked(filter: Where) -> Result<Where, ApiError> {
 }
 
 fn unknown(name: &str) -> ApiError {
-    let shown: String = name.chars().take(64).collect();
-    ApiError::new(StatusCode::NOT_FOUND, "segment_unknown", format!("there is no segment \"{shown}\""))
+    names::unknown("segment_unknown", "segment", name)
 }

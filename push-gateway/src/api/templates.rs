@@ -147,6 +147,5 @@ fn unrenderable(error: &Unrenderable) -> ApiError {
 }
 
 fn unknown(name: &str) -> ApiError {
-    let shown: String = name.chars().take(64).collect();
-    ApiError::new(StatusCode::NOT_FOUND, "template_unknown", format!("there is no template \"{shown}\""))
+    names::unknown("template_unknown", "template", name)
 }

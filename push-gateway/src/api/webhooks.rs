@@ -194,6 +194,5 @@ async fn counts(gateway: &Gateway, name: &str) -> Result<Counts, ApiError> {
 }
 
 fn unknown(name: &str) -> ApiError {
-    let shown: String = name.chars().take(64).collect();
-    ApiError::new(StatusCode::NOT_FOUND, "webhook_unknown", format!("there is no webhook \"{shown}\""))
+    names::unknown("webhook_unknown", "webhook", name)
 }

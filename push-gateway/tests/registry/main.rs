@@ -10,6 +10,8 @@ mod python;
 mod receipts;
 mod segments;
 mod service;
+#[path = "../common/simulation.rs"]
+mod simulation;
 mod stream;
 mod templates;
 mod webhooks;

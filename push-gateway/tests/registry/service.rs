@@ -7,8 +7,10 @@ use tidings_push_gateway::{Config, Listeners, SETTINGS, run};
 use tidings_shared::clock::Clock;
 use tidings_shared::config::Loader;
 use tidings_shared::lifecycle::Shutdown;
-use tidings_simulators::{Listeners as SimulatorListeners, Simulators};
+use tidings_simulators::Simulators;
 use tokio::task::JoinHandle;
+
+use crate::simulation::simulators;
 
 pub(crate) const SECRET: &str = "a secret of at least thirty-two bytes";
 
@@ -149,22 +151,6 @@ async fn serve(config: &Config, shutdown: &Shutdown) -> (String, JoinHandle<anyh
     let listeners = Listeners::bind(config).await.unwrap();
     let url = format!("http://{}", listeners.http.local_addr().unwrap());
     (url, tokio::spawn(run(config.clone(), listeners, shutdown.child(), Clock::system())))
-}
-
-async fn simulators(folder: &tempfile::TempDir, shutdown: &Shutdown) -> Simulators {
-    let loader = ["simulators.apns.listen", "simulators.fcm.listen", "simulators.control.listen"].into_iter().fold(
-        Loader::new(&[tidings_shared::config::SETTINGS, tidings_simulators::SETTINGS]).flag(
-            "--data",
-            "data",
-            folder.path().display().to_string(),
-        ),
-        |loader, listen| loader.flag("--set", listen, "127.0.0.1:0"),
-    );
-    let config = tidings_simulators::Config::from_settings(&loader.load().unwrap());
-    let listeners = SimulatorListeners::bind(&config).await.unwrap();
-    let simulators = Simulators::new(&config, &listeners, &Clock::system(), shutdown.clone()).unwrap();
-    tokio::spawn(simulators.clone().serve(listeners));
-    simulators
 }
 
 fn config(folder: &tempfile::TempDir, simulators: &Simulators, database: &str, more: &[(&str, &str)]) -> Config {
