@@ -3,6 +3,7 @@
 
 mod changes;
 mod diagnoses;
+mod google;
 mod passes;
 mod pushes;
 mod registrations;
@@ -12,6 +13,7 @@ use tidings_shared::storage::{Database, StorageError};
 
 pub use changes::{Batch, Clocks};
 pub use diagnoses::Diagnosis;
+pub use google::{GoogleObject, Told};
 pub use passes::{NewPass, PassRow, PassUpdate, Stored, Unread};
 pub use pushes::{DuePush, PushResult};
 pub use registrations::{Listing, Registered};
