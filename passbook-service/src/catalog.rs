@@ -30,9 +30,11 @@ impl Catalog {
                 if hidden || !path.is_dir() {
                     continue;
                 }
-                let checked = Template::from_folder(&path).and_then(|template| match template.check_for(issuers.of_template(&template).issuer()) {
-                    Ok(()) => Ok(template),
-                    Err(faults) => Err(TemplateError { place: path.display().to_string(), faults }),
+                let checked = Template::from_folder(&path).and_then(|template| {
+                    match template.check_for(issuers.of_template(&template).issuer()) {
+                        Ok(()) => Ok(template),
+                        Err(faults) => Err(TemplateError { place: path.display().to_string(), faults }),
+                    }
                 });
                 match checked {
                     Ok(template) => {

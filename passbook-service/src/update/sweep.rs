@@ -4,15 +4,21 @@
 use tidings_shared::lifecycle::Shutdown;
 
 use super::Passes;
+use crate::package::Issuer;
 use crate::store::Store;
 
 const PAGE: i64 = 200;
 
 /// Goes once through the passes that are out of date.
 pub async fn sweep(passes: &Passes, store: &Store, shutdown: &Shutdown) {
-    let types = passes.issuers().passes().map(|builder| builder.issuer());
-    let names = passes.catalog().names();
-    for (issuer, name) in types.flat_map(|issuer| names.iter().map(move |name| (issuer, name))) {
+    let builders: Vec<_> = passes.issuers().passes().cloned().collect();
+    for builder in &builders {
+        sweep_type(passes, store, builder.issuer(), shutdown).await;
+    }
+}
+
+async fn sweep_type(passes: &Passes, store: &Store, issuer: &Issuer, shutdown: &Shutdown) {
+    for name in &passes.catalog().names() {
         let Some(template) = passes.catalog().get(name) else { continue };
         let basis = template.basis(issuer);
         let (mut after, mut renewed, mut failed) = (String::new(), 0_u64, 0_u64);
