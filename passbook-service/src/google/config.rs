@@ -2,7 +2,58 @@
 
 use std::path::PathBuf;
 
-use tidings_shared::config::Settings;
+use tidings_shared::config::{Kind, Setting, Settings};
+
+/// The settings.
+pub(crate) const SETTINGS: &[Setting] = &[
+    Setting::optional(
+        "wallet.google.issuer_id",
+        Kind::Text,
+        "Google Wallet: the issuer's id, from the Google Pay & Wallet Console. Unset: no Google Wallet.",
+    ),
+    Setting::optional(
+        "wallet.google.service_account_file",
+        Kind::Path,
+        "Key file (JSON) of a service account that the console lists as a user of the issuer.",
+    ),
+    Setting::new("wallet.google.url", Kind::Url, super::DEFAULT_URL, "Google's REST API."),
+    Setting::new("wallet.google.save_url", Kind::Url, "https://pay.google.com/gp/v/save", "Where save links point."),
+    Setting::optional(
+        "wallet.google.ca_file",
+        Kind::Path,
+        "PEM certificates to trust for wallet.google.url, besides the system's.",
+    ),
+    Setting::new(
+        "wallet.google.origins",
+        Kind::Texts,
+        "",
+        "Domains of your pages that show Google's script-made button; links need none.",
+    ),
+    Setting::new(
+        "wallet.google.review_status",
+        Kind::Choice(&["UNDER_REVIEW", "DRAFT"]),
+        "UNDER_REVIEW",
+        "Review status of the classes; of a DRAFT no object can be made.",
+    ),
+    Setting::new(
+        "wallet.google.language",
+        Kind::Text,
+        "en",
+        "Language of the default texts, where a template has it; else its first language.",
+    ),
+    Setting::new(
+        "wallet.google.notifications",
+        Kind::Count { min: 0, max: 3 },
+        "3",
+        "Most notifications of a pass within 24 hours; further messages are silent. Google allows 3.",
+    ),
+    Setting::new(
+        "wallet.google.per_second",
+        Kind::Count { min: 1, max: 1000 },
+        "20",
+        "Most requests to Google a second, of this process.",
+    ),
+];
 
 /// An issuer of Google Wallet.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tidings_shared::storage::StorageError;
 use tokio::time::Instant;
 
@@ -80,12 +80,12 @@ impl Google {
         } else {
             if !told {
                 service.store.hurry_google(id, now_ms).await?;
-                service.google_wake.notify_one();
+                self.wake.notify_one();
                 self.wait_until_told(service, id).await?;
             }
             (self.sign(now_ms, &mapped, false)?, "short")
         };
-        service.google_metrics.link(form);
+        self.metrics.link(form);
         Ok(SaveLink {
             url: format!("{}/{jwt}", self.config.save_url),
             kind: mapped.resource.name(),
@@ -111,7 +111,7 @@ impl Google {
             "origins": self.config.origins,
             "payload": payload,
         });
-        self.signer.sign::<Value>(&claims).map_err(|error| {
+        self.signer.sign(&claims).map_err(|error| {
             tracing::error!(%error, "a save link of Google Wallet cannot be signed");
             LinkError::Sign
         })

@@ -22,16 +22,18 @@ use std::sync::Arc;
 use anyhow::Context;
 use tidings_shared::auth::{AccessTokens, AccountSigner, ServiceAccount};
 use tidings_shared::clock::Clock;
+use tokio::sync::Notify;
 
 pub use client::{Client, DEFAULT_URL, Reply};
 pub use config::GoogleConfig;
+pub(crate) use config::SETTINGS;
 pub use link::{LinkError, SaveLink};
 pub use map::{Languages, Mapped, Surroundings};
 pub use metrics::GoogleMetrics;
 pub use resource::Resource;
 pub use sent::Sent;
 
-use crate::package::{PassContent, Template};
+use crate::package::{Kind, PassContent, Template};
 use crate::store::PassRow;
 use crate::update::Passes;
 
@@ -50,6 +52,9 @@ pub struct Google {
     signer: AccountSigner,
     /// The service account's address.
     email: String,
+    /// There is something to tell.
+    wake: Notify,
+    metrics: GoogleMetrics,
 }
 
 /// A pass that Google Wallet cannot show.
@@ -71,7 +76,7 @@ impl Google {
     ///
     /// # Errors
     /// Names the setting, the file, and what is wrong with it.
-    pub fn new(config: GoogleConfig, clock: &Clock) -> anyhow::Result<Arc<Self>> {
+    pub fn new(config: GoogleConfig, metrics: GoogleMetrics, clock: &Clock) -> anyhow::Result<Arc<Self>> {
         let place = |file: &Path| format!("wallet.google.service_account_file: {}", file.display());
         let file = &config.service_account_file;
         let json = std::fs::read(file).with_context(|| place(file))?;
@@ -81,7 +86,7 @@ impl Google {
         let http = tidings_shared::http::client(config.ca_file.as_deref()).context("wallet.google.ca_file")?;
         let access = AccessTokens::new(account, SCOPE, http.clone(), clock.clone()).with_context(|| place(file))?;
         let client = Client::new(http, Arc::new(access), &config.url, config.per_second);
-        Ok(Arc::new(Self { config, client, signer, email }))
+        Ok(Arc::new(Self { config, client, signer, email, wake: Notify::new(), metrics }))
     }
 
     /// Google's class and object of a pass.
@@ -91,10 +96,12 @@ impl Google {
     pub fn map(&self, passes: &Passes, pass: &PassRow, now_ms: i64) -> Result<Mapped, Unmappable> {
         let template =
             passes.catalog().get(&pass.template).ok_or_else(|| Unmappable::NoTemplate(pass.template.clone()))?;
-        let issuer = passes.builder().issuer();
-        if issuer.pass_type != pass.id.pass_type {
-            return Err(Unmappable::NotServed(pass.id.pass_type.clone()));
-        }
+        let issuer = passes
+            .issuers()
+            .get(&pass.id.pass_type)
+            .map(|builder| builder.issuer())
+            .filter(|issuer| issuer.kind == Kind::Pass)
+            .ok_or_else(|| Unmappable::NotServed(pass.id.pass_type.clone()))?;
         let content = PassContent { serial: &pass.id.serial, fields: &pass.fields, user_info: pass.user_info.as_ref() };
         let rendered =
             template.render(issuer, content, NO_TOKEN).map_err(|faults| Unmappable::Invalid(faults.to_string()))?;

@@ -80,7 +80,7 @@ impl Teller {
             match self.service.store.feed_google(TAGS, self.service.clock.now_ms()).await {
                 Ok(Some(noted)) => {
                     if noted > 0 {
-                        self.service.google_wake.notify_one();
+                        self.google.wake.notify_one();
                     }
                     continue;
                 }
@@ -119,7 +119,7 @@ impl Teller {
                 Err(error) => tracing::warn!(%error, "what Google Wallet is to be told cannot be read; trying again"),
             }
             if let Ok(pending) = self.service.store.pending_google().await {
-                self.service.google_metrics.pending.set(pending);
+                self.google.metrics.pending.set(pending);
             }
             self.pause(shutdown).await;
         }
@@ -128,7 +128,7 @@ impl Teller {
     async fn pause(&self, shutdown: &Shutdown) {
         tokio::select! {
             () = shutdown.wait() => {}
-            () = self.service.google_wake.notified() => {}
+            () = self.google.wake.notified() => {}
             () = tokio::time::sleep(POLL) => {}
         }
     }
@@ -149,7 +149,7 @@ impl Teller {
             // The lease ends by itself.
             Err(Stop::Storage(error)) => return tracing::warn!(%error, "Google Wallet waits for the database"),
         };
-        self.service.google_metrics.told(match &told {
+        self.google.metrics.told(match &told {
             Told::Done { .. } => "done",
             Told::Gone => "gone",
             Told::Refused(_) => "refused",
@@ -246,7 +246,8 @@ impl Teller {
     ) -> Result<(), Stop> {
         let patch = before.patch_to(&mapped.object);
         if patch.is_empty() {
-            return Ok(());
+            // What stands in a link alone is not at Google yet.
+            return if object.told_at.is_none() { self.insert(mapped).await } else { Ok(()) };
         }
         let client = &self.google.client;
         let present = match client.patch_object(mapped.resource, mapped.object_id(), &patch.into()).await {
@@ -276,7 +277,7 @@ impl Teller {
             }
             reply => tracing::warn!(object = object.object_id, ?reply, "Google Wallet does not take a message"),
         }
-        self.service.google_metrics.message(if notice.notifies { "notified" } else { "silent" });
+        self.google.metrics.message(if notice.notifies { "notified" } else { "silent" });
         Ok(())
     }
 

@@ -159,7 +159,7 @@ impl Store {
     pub async fn note_google_link(&self, id: &PassId, sent: &str, revision: i64) -> Result<(), StorageError> {
         let _turn = self.database.turn().wait().await;
         sqlx::query(
-            "UPDATE wallet_google_objects SET sent = $1, sent_revision = $2 WHERE pass_type = $3 AND serial = $4 AND told_at IS NULL",
+            "UPDATE wallet_google_objects SET sent = $1, sent_revision = $2 WHERE pass_type = $3 AND serial = $4 AND told_at IS NULL AND sent IS NULL",
         )
         .bind(sent)
         .bind(revision)

@@ -3,11 +3,14 @@
 mod api;
 mod authenticate;
 mod http_date;
+mod image;
 mod list;
 mod log;
 mod pass;
 mod path;
 mod registration;
+
+pub(crate) use path::encode;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -26,6 +29,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::diagnose::Recorder;
+use crate::google::Google;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::update::Passes;
@@ -49,6 +53,8 @@ pub struct Service {
     pub clock: Clock,
     /// What is counted.
     pub metrics: Metrics,
+    /// Google Wallet, if it is configured.
+    pub google: Option<Arc<Google>>,
 }
 
 /// The service, once its database answers.
@@ -88,6 +94,7 @@ pub fn router(door: Door, metrics: Metrics) -> Router {
         .route("/v1/log", post(log::log));
     let routes = apple
         .merge(api::router(door.clone()))
+        .route("/get/image/{template}/{file}", get(image::image))
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address"))
         .method_not_allowed_fallback(async || {
             ApiError::new(

@@ -10,6 +10,7 @@
 
 mod api;
 mod diagnose;
+mod google;
 mod list;
 mod lost_update;
 mod package;

@@ -1,6 +1,7 @@
 //! The HTTP API for backends (service key): make, change, read, download and delete passes; what devices report.
 
 mod answer;
+mod google;
 mod passes;
 mod reports;
 
@@ -20,6 +21,7 @@ pub(super) fn router(door: Door) -> Router<Door> {
         .route("/api/passes", post(passes::create))
         .route("/api/passes/{pass_type}/{serial}", get(passes::state).patch(passes::patch).delete(passes::delete))
         .route("/api/passes/{pass_type}/{serial}/package", get(passes::package))
+        .route("/api/passes/{pass_type}/{serial}/google", get(google::state).post(google::link))
         .route("/api/templates", get(reports::templates))
         .route("/api/diagnoses", get(reports::diagnoses))
         .route_layer(from_fn_with_state(door, authenticate))
