@@ -102,6 +102,16 @@ impl Stage {
         eventually(what, async || self.google.object(id).filter(|object| fits(object))).await
     }
 
+    /// Waits until Google has the second version, while pauses between attempts go by.
+    async fn retried(&self, serial: &str) {
+        eventually("every failure to be over", async || {
+            self.service.clock.advance(1_500);
+            let state = self.state(serial).await;
+            (state["upToDate"] == true && state["revision"] == 2).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until Google knows everything.
     async fn settled(&self, serial: &str) -> Value {
         eventually("Google to know everything", async || {
@@ -211,12 +221,7 @@ async fn google_away_is_told_later_and_nothing_is_lost() {
     // Taken, but the answer is lost: the second telling changes nothing.
     script.add(Rule { topic: Some("patch".to_owned()), ..Rule::once(WalletAction::Lost).token(&id) });
     stage.service.patch("1", json!({"points": 3})).await;
-    eventually("every failure to be over", async || {
-        stage.service.clock.advance(60_000);
-        let state = stage.state("1").await;
-        (state["upToDate"] == true && state["revision"] == 2).then_some(())
-    })
-    .await;
+    stage.retried("1").await;
     let object = stage.google.object(&id).unwrap();
     assert_eq!(points(&object), &json!(3));
     assert_eq!(object.notified.len(), 1, "one change, one notification");
@@ -293,11 +298,8 @@ async fn a_class_that_somebody_took_away_is_made_anew() {
     let second = stage.link("2").await;
     stage.service.patch("2", json!({"points": 2})).await;
     let id = second["objectId"].as_str().unwrap();
-    eventually("the second object", async || {
-        stage.service.clock.advance(60_000);
-        stage.google.object(id)
-    })
-    .await;
+    stage.retried("2").await;
+    assert_eq!(points(&stage.google.object(id).unwrap()), &json!(2));
     assert!(stage.google.class("loyalty", &class).is_some());
 }
 
@@ -312,9 +314,9 @@ async fn changes_while_the_service_was_down_are_told_after_the_restart() {
     let Stage { service, google, settings, simulators, _folder } = stage;
     let pairs: Vec<(&str, &str)> = settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     let service = service.restart(&pairs, async |_| {}).await;
-    service.clock.advance(10 * 60_000);
     let stage = Stage { service, google, settings: settings.clone(), simulators, _folder };
-    stage.object(&id, "the change", |object| points(object) == &json!(8)).await;
+    stage.retried("1").await;
+    assert_eq!(points(&stage.google.object(&id).unwrap()), &json!(8));
 }
 
 #[tokio::test]
