@@ -5,6 +5,7 @@ mod changes;
 mod diagnoses;
 mod passes;
 mod pushes;
+mod query;
 mod registrations;
 
 use sqlx::{Any, Transaction};
@@ -14,6 +15,7 @@ pub use changes::{Batch, Clocks};
 pub use diagnoses::Diagnosis;
 pub use passes::{NewPass, PassRow, PassUpdate, Stored, Unread};
 pub use pushes::{DuePush, PushResult};
+pub use query::{MOST_SERIALS, PassQuery};
 pub use registrations::{Listing, Registered};
 
 /// A pass's name: its type and serial number.

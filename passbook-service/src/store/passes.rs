@@ -299,7 +299,7 @@ fn object_text(object: &Map<String, Value>) -> String {
     Value::Object(object.clone()).to_string()
 }
 
-fn pass_from(row: &AnyRow) -> Result<PassRow, StorageError> {
+pub(super) fn pass_from(row: &AnyRow) -> Result<PassRow, StorageError> {
     let id = PassId { pass_type: row.try_get("pass_type")?, serial: row.try_get("serial")? };
     let corrupt = |what: &str| StorageError::Corrupt(format!("wallet_passes {} {}: {what}", id.pass_type, id.serial));
     let fields: String = row.try_get("fields")?;
