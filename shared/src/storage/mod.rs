@@ -5,6 +5,7 @@
 
 mod dialect;
 mod error;
+pub mod rows;
 pub mod testing;
 mod turn;
 

@@ -15,7 +15,6 @@ mod claim;
 pub(crate) mod idempotency;
 mod once;
 mod record;
-pub(crate) mod rows;
 pub(crate) mod stored;
 mod submit;
 pub(crate) mod upkeep;
@@ -25,6 +24,7 @@ pub(crate) use cancel::cancel;
 pub(crate) use claim::{Claim, claim, next_due};
 pub(crate) use record::{SendResult, record};
 pub(crate) use submit::{NewExpansion, Stored, Submission, settle_portion, submit};
+pub(crate) use tidings_shared::storage::rows;
 pub(crate) use zones::time_zones;
 
 /// Stores a notification with its targets, in the caller's transaction.

@@ -9,7 +9,8 @@ use sqlx::{AnyConnection, AssertSqlSafe};
 const SIZES: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
 
 /// Rows in portions of the sizes.
-pub(crate) fn portions<T>(mut rows: &[T]) -> Vec<&[T]> {
+#[must_use]
+pub fn portions<T>(mut rows: &[T]) -> Vec<&[T]> {
     let mut portions = Vec::new();
     for size in SIZES {
         while rows.len() >= size {
@@ -22,19 +23,22 @@ pub(crate) fn portions<T>(mut rows: &[T]) -> Vec<&[T]> {
 }
 
 /// `(?, ?), (?, ?)`: rows of parameters.
-pub(crate) fn values(rows: usize, columns: usize) -> String {
+#[must_use]
+pub fn values(rows: usize, columns: usize) -> String {
     vec![format!("({})", parameters(columns)); rows].join(", ")
 }
 
 /// `?, ?`: parameters.
-pub(crate) fn parameters(count: usize) -> String {
+#[must_use]
+pub fn parameters(count: usize) -> String {
     vec!["?"; count].join(", ")
 }
 
 /// A statement whose parameters are `?`, in the order in which they are bound, as this connection's database wants it.
 /// SQLite looks through the names of all parameters for each one that has a name (`$1` is one there), which would make
 /// a statement of many rows slow.
-pub(crate) fn statement(connection: &AnyConnection, text: &str) -> AssertSqlSafe<String> {
+#[must_use]
+pub fn statement(connection: &AnyConnection, text: &str) -> AssertSqlSafe<String> {
     if connection.backend_name() == "SQLite" {
         return AssertSqlSafe(text.to_owned());
     }
