@@ -7,6 +7,7 @@ mod passes;
 mod pushes;
 mod query;
 mod registrations;
+mod versions;
 
 use sqlx::{Any, Transaction};
 use tidings_shared::storage::{Database, StorageError};
@@ -17,6 +18,7 @@ pub use passes::{NewPass, PassRow, PassUpdate, Stored, Unread};
 pub use pushes::{DuePush, PushResult};
 pub use query::{MOST_SERIALS, PassQuery};
 pub use registrations::{Listing, Registered};
+pub use versions::Version;
 
 /// A pass's name: its type and serial number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
