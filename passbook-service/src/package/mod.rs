@@ -10,19 +10,27 @@ mod certificate;
 pub mod development;
 mod example;
 mod fault;
+mod identities;
 mod identity;
+mod issuer;
 mod manifest;
+mod message;
 mod placeholder;
 mod render;
 mod sign;
+mod strings;
 mod template;
 mod validate;
+mod warnings;
 
 pub use builder::{BuildError, Builder};
 pub use certificate::DAY_MS;
 pub use fault::{Fault, Faults};
+pub use identities::{CertificateSource, Identities};
 pub use identity::{CertificateFiles, IdentityError, SigningIdentity};
-pub use render::{Issuer, PassContent, PassState};
+pub use issuer::{Issuer, Issuers, Kind};
+pub use message::{ChangeMessage, change_messages};
+pub use render::{PassContent, PassState};
 pub use template::{Template, TemplateError};
 pub use validate::{Rules, STYLES};
 

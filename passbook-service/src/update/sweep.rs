@@ -1,5 +1,7 @@
-//! After a start: passes whose template or address has changed since they were last rendered are rendered anew, so that
-//! an edited template reaches the phones.
+//! Passes whose template or address has changed since they were last rendered are rendered anew, so that an edited or
+//! uploaded template reaches the phones.
+
+use std::time::Duration;
 
 use tidings_shared::lifecycle::Shutdown;
 
@@ -7,16 +9,42 @@ use super::Passes;
 use crate::store::Store;
 
 const PAGE: i64 = 200;
+/// How often uploads of other processes are looked for; those of this one are seen at once.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Reads uploaded templates as they come, and sweeps after a start and after each that is new, until the shutdown.
+pub async fn keep_current(passes: &Passes, store: &Store, shutdown: &Shutdown) {
+    let mut first = true;
+    loop {
+        let changed = match passes.catalog().reload(store, passes.issuers()).await {
+            Ok(changed) => changed,
+            Err(error) => {
+                tracing::error!(%error, "uploaded templates cannot be read; trying again");
+                false
+            }
+        };
+        if changed || first || passes.catalog().take_dirty() {
+            sweep(passes, store, shutdown).await;
+            first = false;
+        }
+        tokio::select! {
+            () = shutdown.wait() => return,
+            () = passes.catalog().woken() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
 
 /// Goes once through the passes that are out of date.
-pub async fn sweep(passes: &Passes, store: &Store, shutdown: &Shutdown) {
-    for name in passes.catalog().names() {
-        let Some(template) = passes.catalog().get(&name) else { continue };
-        let issuer = passes.builder().issuer();
+async fn sweep(passes: &Passes, store: &Store, shutdown: &Shutdown) {
+    let types = passes.issuers().passes().map(|builder| builder.issuer());
+    let names = passes.catalog().names();
+    for (issuer, name) in types.flat_map(|issuer| names.iter().map(move |name| (issuer, name))) {
+        let Some(template) = passes.catalog().get(name) else { continue };
         let basis = template.basis(issuer);
         let (mut after, mut renewed, mut failed) = (String::new(), 0_u64, 0_u64);
         loop {
-            let page = match store.outdated(&issuer.pass_type, &name, &basis, &after, PAGE).await {
+            let page = match store.outdated(&issuer.pass_type, name, &basis, &after, PAGE).await {
                 Ok(page) => page,
                 Err(error) => {
                     tracing::error!(%error, template = name, "looking for outdated passes failed; they are renewed when they are next asked for");
