@@ -37,9 +37,13 @@ pub async fn keep_current(passes: &Passes, store: &Store, shutdown: &Shutdown) {
 
 /// Goes once through the passes that are out of date.
 async fn sweep(passes: &Passes, store: &Store, shutdown: &Shutdown) {
-    let types = passes.issuers().passes().map(|builder| builder.issuer());
     let names = passes.catalog().names();
-    for (issuer, name) in types.flat_map(|issuer| names.iter().map(move |name| (issuer, name))) {
+    let mut pairs = Vec::new();
+    for builder in passes.issuers().passes() {
+        pairs.extend(names.iter().map(|name| (builder.clone(), name)));
+    }
+    for (builder, name) in pairs {
+        let issuer = builder.issuer();
         let Some(template) = passes.catalog().get(name) else { continue };
         let basis = template.basis(issuer);
         let (mut after, mut renewed, mut failed) = (String::new(), 0_u64, 0_u64);
