@@ -139,9 +139,9 @@ fn issuers(config: &Config, port: u16, clock: &Clock) -> anyhow::Result<Issuers>
     let allow_http = config.allow_http || (development && config.public_url.is_none());
     let mut builders = Vec::new();
     for (index, one) in config.types.iter().enumerate() {
-        let sources = if development { development_certificate(config, index, now_ms)? } else { one.certificates.clone() };
-        let identities =
-            Identities::load(&one.identifier, &one.team, sources, config.check_key_permissions, now_ms)?;
+        let sources =
+            if development { development_certificate(config, index, now_ms)? } else { one.certificates.clone() };
+        let identities = Identities::load(&one.identifier, &one.team, sources, config.check_key_permissions, now_ms)?;
         for identity in identities.all().iter() {
             tracing::info!(pass_type = one.identifier, certificate = identity.name(), "signing certificate loaded");
         }

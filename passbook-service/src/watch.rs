@@ -55,7 +55,11 @@ async fn look_again(builder: &std::sync::Arc<Builder>, now_ms: i64) {
         Ok(Ok(false)) => {}
         Ok(Ok(true)) => {
             let certificate = builder.identities().signing(now_ms).map(|identity| identity.name());
-            tracing::info!(pass_type, certificate, "the files of the signing certificate were replaced and are used from now on");
+            tracing::info!(
+                pass_type,
+                certificate,
+                "the files of the signing certificate were replaced and are used from now on"
+            );
         }
         Ok(Err(error)) => {
             tracing::error!(pass_type, %error, "the replaced files are not used, the certificates of before go on signing");
@@ -77,9 +81,21 @@ fn warn(builder: &Builder, now_ms: i64, warned_at: &mut HashMap<String, i64>) {
         *last = now_ms;
         let certificate = identity.name();
         if signing.as_ref().is_some_and(|newer| *newer != fingerprint) {
-            tracing::info!(pass_type, days, certificate, fingerprint, "a signing certificate ends soon; a newer one signs already: take the old one out of the configuration");
+            tracing::info!(
+                pass_type,
+                days,
+                certificate,
+                fingerprint,
+                "a signing certificate ends soon; a newer one signs already: take the old one out of the configuration"
+            );
         } else {
-            tracing::warn!(pass_type, days, certificate, fingerprint, "the signing certificate or its intermediate ends soon: renew it in the developer account and replace the files, or add the new one under wallet.certificates");
+            tracing::warn!(
+                pass_type,
+                days,
+                certificate,
+                fingerprint,
+                "the signing certificate or its intermediate ends soon: renew it in the developer account and replace the files, or add the new one under wallet.certificates"
+            );
         }
     }
 }

@@ -69,7 +69,8 @@ impl DevelopmentCertificates {
     #[must_use]
     pub fn paths_for(data: &Path, type_identifier: &str) -> Self {
         let first = Self::paths(data);
-        let safe: String = type_identifier.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+        let safe: String =
+            type_identifier.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
         let folder = data.join("wallet").join("certificates");
         Self {
             certificate: folder.join(format!("{safe}.pem")),

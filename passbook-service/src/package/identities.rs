@@ -59,7 +59,12 @@ impl Identities {
     /// What signs now: of the certificates that are valid at `now_ms` the one that began last. `None`: all have ended.
     #[must_use]
     pub fn signing(&self, now_ms: i64) -> Option<Arc<SigningIdentity>> {
-        self.current.load().iter().filter(|identity| identity.is_valid(now_ms)).max_by_key(|one| one.valid_ms()).cloned()
+        self.current
+            .load()
+            .iter()
+            .filter(|identity| identity.is_valid(now_ms))
+            .max_by_key(|one| one.valid_ms())
+            .cloned()
     }
 
     /// Until when the type can be signed with what is there, ms since 1970; `None`: not even now.
@@ -69,8 +74,11 @@ impl Identities {
         let mut until = None;
         // A certificate that begins before the others end goes on from there.
         let mut reach = now_ms;
-        while let Some(end) =
-            current.iter().filter(|one| one.valid_ms().0 <= reach && one.valid_ms().1 >= reach).map(|one| one.valid_ms().1).max()
+        while let Some(end) = current
+            .iter()
+            .filter(|one| one.valid_ms().0 <= reach && one.valid_ms().1 >= reach)
+            .map(|one| one.valid_ms().1)
+            .max()
             && Some(end) > until
         {
             until = Some(end);

@@ -184,10 +184,10 @@ impl SigningIdentity {
             certificates.extend(read_certificates(intermediate)?);
         }
         let chain = chain_of(&certificate, &certificates);
-        let valid_ms = std::iter::once(&certificate).chain(&chain).map(Certificate::validity_ms).fold(
-            (i64::MIN, i64::MAX),
-            |(latest, earliest), (from, until)| (latest.max(from), earliest.min(until)),
-        );
+        let valid_ms = std::iter::once(&certificate)
+            .chain(&chain)
+            .map(Certificate::validity_ms)
+            .fold((i64::MIN, i64::MAX), |(latest, earliest), (from, until)| (latest.max(from), earliest.min(until)));
         Ok(Self { key, certificate, chain, valid_ms })
     }
 

@@ -56,8 +56,10 @@ impl Issuers {
     pub fn new(first: Builder, others: Vec<Builder>) -> Self {
         let first = Arc::new(first);
         let order: Vec<_> = std::iter::once(first.clone()).chain(others.into_iter().map(Arc::new)).collect();
-        let by_type =
-            order.iter().map(|builder| (builder.issuer().pass_type.clone(), builder.clone())).collect::<HashMap<_, _>>();
+        let by_type = order
+            .iter()
+            .map(|builder| (builder.issuer().pass_type.clone(), builder.clone()))
+            .collect::<HashMap<_, _>>();
         Self(Arc::new(Served { order, by_type, first }))
     }
 
