@@ -21,3 +21,4 @@ mod simulation;
 mod start;
 mod support;
 mod tags;
+mod types;
