@@ -84,7 +84,7 @@ async fn play(database: impl AsyncFn() -> Option<String>) {
         taken: a.taken + b.taken,
         repeated: a.repeated + b.repeated,
     });
-    println!(
+    eprintln!(
         "{} histories: {} versions arrived, {} pushes, {} requests to the gateway came again; {} lines that no server \
          could have avoided, and no other",
         seeds.len(),
