@@ -13,7 +13,6 @@ mod metrics;
 pub mod notice;
 mod resource;
 mod sent;
-mod strings;
 pub mod teller;
 
 use std::path::Path;
@@ -33,14 +32,12 @@ pub use metrics::GoogleMetrics;
 pub use resource::Resource;
 pub use sent::Sent;
 
-use crate::package::{Kind, PassContent, Template};
+use crate::package::{Kind, Template};
 use crate::store::PassRow;
 use crate::update::Passes;
 
 /// What the access tokens allow.
 pub const SCOPE: &str = "https://www.googleapis.com/auth/wallet_object.issuer";
-/// Google's object has no web service: no token stands in it.
-const NO_TOKEN: &str = "google-wallet-asks-for-no-token";
 
 /// A configured issuer of Google Wallet.
 pub struct Google {
@@ -102,16 +99,16 @@ impl Google {
             .map(|builder| builder.issuer())
             .filter(|issuer| issuer.kind == Kind::Pass)
             .ok_or_else(|| Unmappable::NotServed(pass.id.pass_type.clone()))?;
-        let content = PassContent { serial: &pass.id.serial, fields: &pass.fields, user_info: pass.user_info.as_ref() };
-        let rendered =
-            template.render(issuer, content, NO_TOKEN).map_err(|faults| Unmappable::Invalid(faults.to_string()))?;
-        let json = serde_json::from_slice(&rendered).map_err(|error| Unmappable::Invalid(error.to_string()))?;
+        let json = template
+            .preview_json(issuer, pass.content())
+            .map_err(|faults| Unmappable::Invalid(faults.to_string()))?;
+        let strings = template.languages().into_iter().map(|language| (language.clone(), template.strings_of(&language)));
         let around = Surroundings {
             issuer_id: &self.config.issuer_id,
             review_status: &self.config.review_status,
             template: &pass.template,
-            languages: Languages::new(&self.config.language, strings::of(template)),
-            image: &|name| image_address(&issuer.web_service_url, template, name),
+            languages: Languages::new(&self.config.language, strings.collect()),
+            image: &|name| image_address(&issuer.web_service_url, &template, name),
             now_ms,
         };
         map::map(&json, &around).map_err(|why| Unmappable::Invalid(why.to_owned()))

@@ -221,17 +221,20 @@ impl Teller {
     /// Google gets an object that it may have already.
     async fn insert(&self, mapped: &Mapped) -> Result<(), Stop> {
         let client = &self.google.client;
-        match client.insert_object(mapped.resource, &mapped.object).await {
+        let mut reply = client.insert_object(mapped.resource, &mapped.object).await;
+        if let Reply::Missing(_) = reply {
+            // Somebody took the class away.
+            self.service.store.forget_google_class(mapped.class_id()).await?;
+            self.class(mapped).await?;
+            reply = client.insert_object(mapped.resource, &mapped.object).await;
+        }
+        match reply {
             Reply::Done(_) => Ok(()),
             Reply::Exists => match client.patch_object(mapped.resource, mapped.object_id(), &mapped.object).await {
                 Reply::Done(_) => Ok(()),
                 reply => Err(Stop::of(reply)),
             },
-            Reply::Missing(why) => {
-                // Somebody took the class away: the next attempt makes it anew.
-                self.service.store.forget_google_class(mapped.class_id()).await?;
-                Err(Stop::Later(None, why))
-            }
+            Reply::Missing(why) => Err(Stop::Later(None, why)),
             reply => Err(Stop::of(reply)),
         }
     }

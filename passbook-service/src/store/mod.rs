@@ -6,7 +6,10 @@ mod diagnoses;
 mod google;
 mod passes;
 mod pushes;
+mod query;
 mod registrations;
+mod templates;
+mod versions;
 
 use sqlx::{Any, Transaction};
 use tidings_shared::storage::{Database, StorageError};
@@ -16,7 +19,10 @@ pub use diagnoses::Diagnosis;
 pub use google::{GoogleObject, Told};
 pub use passes::{NewPass, PassRow, PassUpdate, Stored, Unread};
 pub use pushes::{DuePush, PushResult};
+pub use query::{MOST_SERIALS, PassQuery};
 pub use registrations::{Listing, Registered};
+pub use templates::TemplateHead;
+pub use versions::Version;
 
 /// A pass's name: its type and serial number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -11,6 +11,7 @@ mod path;
 mod registration;
 
 pub(crate) use path::encode;
+pub use api::openapi;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

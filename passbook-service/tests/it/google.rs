@@ -16,6 +16,10 @@ use tidings_simulators::{Listeners, Simulators};
 use crate::support::{Gateway, NOW, PASS_TYPE, Running, eventually, python};
 
 const ISSUER: &str = "3388000000012345678";
+/// A pass that is short enough to stand in a link.
+const TINY: &str = r#"{"formatVersion": 1, "organizationName": "Bar", "description": "Card", "storeCard": {"primaryFields":
+    [{"key": "points", "label": "Points", "value": "{{points}}", "changeMessage": "Now %@ points"}]}}"#;
+const ICON: &[u8] = include_bytes!("../../templates/example/icon.png");
 const HOUR_MS: i64 = 3_600_000;
 
 /// The service with Google beside it.
@@ -52,11 +56,16 @@ impl Stage {
             ("wallet.google.url", credentials.fcm_url.clone()),
             ("wallet.google.ca_file", credentials.ca_file.clone().unwrap().display().to_string()),
             ("wallet.google.per_second", "1000".to_owned()),
+            ("wallet.templates", folder.path().join("templates").display().to_string()),
         ];
         let extra = extra.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let settings: Vec<(String, String)> = own.map(|(key, value)| (key.to_owned(), value)).into_iter().chain(extra).collect();
         let data = folder.path().join("service");
         std::fs::create_dir_all(&data).unwrap();
+        let tiny = folder.path().join("templates/tiny");
+        std::fs::create_dir_all(&tiny).unwrap();
+        std::fs::write(tiny.join("pass.json"), TINY).unwrap();
+        std::fs::write(tiny.join("icon.png"), ICON).unwrap();
         let pairs: Vec<(&str, &str)> = settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let service = Running::start_in(&data, database, Gateway::start().await, clock, &pairs).await;
         let google = simulators.googlewallet().clone();
@@ -145,6 +154,33 @@ async fn a_saved_pass_follows_every_committed_change() {
         stage.service.patch("1", json!({"points": 6})).await;
         let object = stage.object(&id, "the next balance", |object| points(object) == &json!(6)).await;
         assert_eq!(object.patches, patches + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_short_pass_stands_in_its_link_and_google_hears_of_it_when_it_changes() {
+    for stage in Stage::on_each_database().await {
+        for serial in ["saved", "unsaved"] {
+            let body = json!({"template": "tiny", "serial": serial, "fields": {"points": 1}});
+            assert_eq!(stage.service.api(Method::POST, "/api/passes").json(&body).send().await.unwrap().status(), 201);
+        }
+        let (saved, unsaved) = (stage.link("saved").await, stage.link("unsaved").await);
+        assert_eq!((&saved["form"], &unsaved["form"]), (&json!("embedded"), &json!("embedded")));
+        assert!(stage.google.objects().is_empty(), "Google hears of it from whoever opens the link");
+        let id = stage.save(&saved);
+        for serial in ["saved", "unsaved"] {
+            stage.service.patch(serial, json!({"points": 2})).await;
+        }
+        let object = stage.object(&id, "the change", |object| points(object) == &json!(2)).await;
+        stage.settled("saved").await;
+        stage.settled("unsaved").await;
+        let object = stage.google.object(&object.object["id"].as_str().unwrap().to_owned()).unwrap();
+        assert_eq!(object.object["messages"][0]["body"], "Now 2 points");
+        assert_eq!(object.notified.len(), 1);
+        // The other link is older than the change: whoever opens it now gets the newest version, without a message.
+        let id = stage.save(&unsaved);
+        let object = stage.google.object(&id).unwrap();
+        assert_eq!((points(&object), object.notified.len(), object.users), (&json!(2), 0, 1));
     }
 }
 

@@ -1,8 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::google::strings;
-use crate::package::{Issuer, Kind, PassContent, Rules, Template, example_files};
+use crate::package::{Issuer, Kind, PassContent, PassState, Rules, Template, example_files};
 
 const NOW: i64 = 1_790_000_000_000;
 
@@ -37,9 +36,10 @@ fn the_example_template_becomes_a_loyalty_card_in_both_its_languages() {
         rules: Rules::default(),
     };
     let fields = json!({"points": 7, "name": "Ada", "level": "Gold"});
-    let content = PassContent { serial: "1", fields: fields.as_object().unwrap(), user_info: None };
-    let pass = template.render(&issuer, content, "a-token-of-16-bytes").unwrap();
-    let made = map(&serde_json::from_slice(&pass).unwrap(), &around(Languages::new("en", strings::of(&template)))).unwrap();
+    let content = PassContent { serial: "1", fields: fields.as_object().unwrap(), user_info: None, state: &PassState::NONE };
+    let pass = template.preview_json(&issuer, content).unwrap();
+    let strings = ["en", "de"].map(|language| (language.to_owned(), template.strings_of(language)));
+    let made = map(&pass, &around(Languages::new("en", BTreeMap::from(strings)))).unwrap();
     assert_eq!(made.resource, Resource::Loyalty);
     assert_eq!(made.class["issuerName"], "Tidings Café");
     assert_eq!(made.class["programName"], "Tidings Café");

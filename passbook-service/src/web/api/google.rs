@@ -15,9 +15,9 @@ use crate::web::path::Segments;
 use crate::web::{Door, Service};
 
 /// A link that saves a pass to Google Wallet.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Link {
+pub(super) struct GoogleLink {
     /// Whoever opens it gets the pass. It does not end.
     save_url: String,
     /// `embedded`: the pass stands in the link; `short`: the link names it, and Google has it.
@@ -30,14 +30,14 @@ pub(super) struct Link {
     class_id: String,
 }
 
-impl From<SaveLink> for Link {
+impl From<SaveLink> for GoogleLink {
     fn from(link: SaveLink) -> Self {
         Self { save_url: link.url, form: link.form, kind: link.kind, object_id: link.object_id, class_id: link.class_id }
     }
 }
 
 /// What Google was told about a pass.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct GoogleState {
     /// Google's word for the kind of pass.
@@ -63,15 +63,21 @@ pub(super) struct GoogleState {
     has_users: Option<bool>,
 }
 
-/// Makes a save link.
-pub(super) async fn link(State(door): State<Door>, segments: Segments) -> Result<Json<Link>, ApiError> {
+/// Makes a save link for Google Wallet; from now on Google hears of the pass's changes.
+#[utoipa::path(post, path = "/api/passes/{pass_type}/{serial}/google", tag = "google",
+    params(("pass_type" = String, Path, description = "Pass type identifier"), ("serial" = String, Path, description = "Serial number")),
+    security(("service_key" = [])), responses((status = 200, body = GoogleLink)))]
+pub(super) async fn link(State(door): State<Door>, segments: Segments) -> Result<Json<GoogleLink>, ApiError> {
     let service = door.service()?;
     let google = configured(&service)?;
     let link = google.save_link(&service, &pass_id(&segments)?).await.map_err(refusal)?;
     Ok(Json(link.into()))
 }
 
-/// What Google was told.
+/// What Google was told about a pass.
+#[utoipa::path(get, path = "/api/passes/{pass_type}/{serial}/google", tag = "google",
+    params(("pass_type" = String, Path, description = "Pass type identifier"), ("serial" = String, Path, description = "Serial number")),
+    security(("service_key" = [])), responses((status = 200, body = GoogleState)))]
 pub(super) async fn state(State(door): State<Door>, segments: Segments) -> Result<Json<GoogleState>, ApiError> {
     let service = door.service()?;
     let google = configured(&service)?;

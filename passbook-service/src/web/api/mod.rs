@@ -2,6 +2,7 @@
 
 mod answer;
 mod google;
+pub mod openapi;
 mod passes;
 mod reports;
 
@@ -25,6 +26,7 @@ pub(super) fn router(door: Door) -> Router<Door> {
         .route("/api/templates", get(reports::templates))
         .route("/api/diagnoses", get(reports::diagnoses))
         .route_layer(from_fn_with_state(door, authenticate))
+        .route("/api/openapi.json", get(openapi::show))
 }
 
 async fn authenticate(State(door): State<Door>, request: Request, next: Next) -> Result<Response, ApiError> {
