@@ -102,7 +102,9 @@ impl Client {
         let token = match self.access.token().await {
             Ok(token) => token,
             Err(AccessFailure::Refused(reason)) => {
-                let why = format!("Google's token endpoint refuses the service account ({reason}): see wallet.google.service_account_file");
+                let why = format!(
+                    "Google's token endpoint refuses the service account ({reason}): see wallet.google.service_account_file"
+                );
                 return (later(None, why, false), false);
             }
             Err(AccessFailure::Temporary(reason)) => {

@@ -97,7 +97,8 @@ impl Google {
 
     /// The JWT: with class and object, or with their ids alone.
     fn sign(&self, now_ms: i64, mapped: &Mapped, whole: bool) -> Result<String, LinkError> {
-        let (classes, objects) = (format!("{}Classes", mapped.resource.name()), format!("{}Objects", mapped.resource.name()));
+        let (classes, objects) =
+            (format!("{}Classes", mapped.resource.name()), format!("{}Objects", mapped.resource.name()));
         let payload = if whole {
             json!({ classes: [mapped.class], objects: [mapped.object] })
         } else {

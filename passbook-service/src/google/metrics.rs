@@ -39,7 +39,11 @@ impl GoogleMetrics {
             "Messages about changes; silent ones are beyond the limit of notifications",
             metrics.messages.clone(),
         );
-        registry.register("pending", "Passes of which Google is to be told, in the whole database", metrics.pending.clone());
+        registry.register(
+            "pending",
+            "Passes of which Google is to be told, in the whole database",
+            metrics.pending.clone(),
+        );
         metrics
     }
 

@@ -99,10 +99,10 @@ impl Google {
             .map(|builder| builder.issuer())
             .filter(|issuer| issuer.kind == Kind::Pass)
             .ok_or_else(|| Unmappable::NotServed(pass.id.pass_type.clone()))?;
-        let json = template
-            .preview_json(issuer, pass.content())
-            .map_err(|faults| Unmappable::Invalid(faults.to_string()))?;
-        let strings = template.languages().into_iter().map(|language| (language.clone(), template.strings_of(&language)));
+        let json =
+            template.preview_json(issuer, pass.content()).map_err(|faults| Unmappable::Invalid(faults.to_string()))?;
+        let strings =
+            template.languages().into_iter().map(|language| (language.clone(), template.strings_of(&language)));
         let around = Surroundings {
             issuer_id: &self.config.issuer_id,
             review_status: &self.config.review_status,

@@ -43,8 +43,7 @@ pub fn notice(
         return None;
     }
     // A clock that was set back must not keep old notifications for ever.
-    let mut recent: Vec<i64> =
-        notified.iter().copied().filter(|at| (now_ms - DAY_MS..=now_ms).contains(at)).collect();
+    let mut recent: Vec<i64> = notified.iter().copied().filter(|at| (now_ms - DAY_MS..=now_ms).contains(at)).collect();
     let notifies = recent.len() < limit;
     if notifies {
         recent.push(now_ms);
@@ -69,7 +68,10 @@ fn joined(parts: &[&Value]) -> Value {
     }
     let translation = |part: &Value, language: &str| {
         let translated = part["translatedValues"].as_array().into_iter().flatten();
-        translated.chain([&part["defaultValue"]]).find(|text| text["language"] == language).map(|text| text["value"].clone())
+        translated
+            .chain([&part["defaultValue"]])
+            .find(|text| text["language"] == language)
+            .map(|text| text["value"].clone())
     };
     let lines = |language: Option<&str>| {
         let texts = parts.iter().map(|part| {
@@ -112,13 +114,21 @@ mod tests {
     fn mapped(values: &[(&str, &str)]) -> Mapped {
         let told = values
             .iter()
-            .map(|(key, value)| ((*key).to_owned(), Told { value: (*value).to_owned(), message: text(&format!("{key} is {value}")) }))
+            .map(|(key, value)| {
+                ((*key).to_owned(), Told { value: (*value).to_owned(), message: text(&format!("{key} is {value}")) })
+            })
             .collect();
         Mapped { resource: Resource::Loyalty, class: Value::Null, object: json!({}), told, title: String::new() }
     }
 
     fn before(values: &[(&str, &str)]) -> Sent {
-        Sent { object: json!({}), told: values.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>() }
+        Sent {
+            object: json!({}),
+            told: values
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect::<BTreeMap<_, _>>(),
+        }
     }
 
     #[test]
@@ -128,7 +138,9 @@ mod tests {
         // Four in four hours, and one a day after the first.
         for hour in [0, 1, 2, 3, 24] {
             let at = NOW + hour * 3_600_000 + i64::from(hour == 24);
-            let made = notice(&before(&[("points", "1")]), &mapped(&[("points", "2")]), &text("Café"), "r2", &notified, 3, at).unwrap();
+            let made =
+                notice(&before(&[("points", "1")]), &mapped(&[("points", "2")]), &text("Café"), "r2", &notified, 3, at)
+                    .unwrap();
             kinds.push(made.message["messageType"].as_str().unwrap().to_owned());
             assert_eq!(made.notifies, kinds.last().unwrap() == "TEXT_AND_NOTIFY");
             notified = made.notified;
@@ -139,7 +151,9 @@ mod tests {
 
     #[test]
     fn what_did_not_change_is_not_told() {
-        let made = |old: &[(&str, &str)], new: &[(&str, &str)]| notice(&before(old), &mapped(new), &text("Café"), "r2", &[], 3, NOW);
+        let made = |old: &[(&str, &str)], new: &[(&str, &str)]| {
+            notice(&before(old), &mapped(new), &text("Café"), "r2", &[], 3, NOW)
+        };
         assert_eq!(made(&[("points", "1")], &[("points", "1")]), None);
         assert_eq!(made(&[], &[("points", "1")]), None, "a new field is no change");
         let both = made(&[("a", "1"), ("b", "1")], &[("a", "2"), ("b", "3")]).unwrap();

@@ -18,8 +18,7 @@ pub enum Resource {
 }
 
 impl Resource {
-    const ALL: [Self; 6] =
-        [Self::Loyalty, Self::Offer, Self::EventTicket, Self::Flight, Self::Transit, Self::Generic];
+    const ALL: [Self; 6] = [Self::Loyalty, Self::Offer, Self::EventTicket, Self::Flight, Self::Transit, Self::Generic];
 
     /// Google's word, which begins the names of its collections.
     #[must_use]

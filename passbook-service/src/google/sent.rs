@@ -44,7 +44,10 @@ impl Sent {
         let (old, new) = (self.object.as_object().unwrap_or(&empty), wanted.as_object().unwrap_or(&empty));
         let changed = new.iter().filter(|(key, value)| old.get(*key) != Some(value));
         let gone = old.keys().filter(|key| !new.contains_key(*key));
-        changed.map(|(key, value)| (key.clone(), value.clone())).chain(gone.map(|key| (key.clone(), Value::Null))).collect()
+        changed
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .chain(gone.map(|key| (key.clone(), Value::Null)))
+            .collect()
     }
 }
 

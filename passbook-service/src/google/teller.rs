@@ -240,13 +240,7 @@ impl Teller {
     }
 
     /// Google gets what has changed, and people hear of it.
-    async fn change(
-        &self,
-        object: &GoogleObject,
-        before: &Sent,
-        mapped: &Mapped,
-        pass: &PassRow,
-    ) -> Result<(), Stop> {
+    async fn change(&self, object: &GoogleObject, before: &Sent, mapped: &Mapped, pass: &PassRow) -> Result<(), Stop> {
         let patch = before.patch_to(&mapped.object);
         if patch.is_empty() {
             // What stands in a link alone is not at Google yet.

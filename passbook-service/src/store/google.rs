@@ -87,25 +87,27 @@ impl Store {
     /// # Errors
     /// When the database fails; nothing is done then.
     pub async fn feed_google(&self, limit: i64, now_ms: i64) -> Result<Option<u64>, StorageError> {
-        let next = "SELECT t.tag AS tag FROM wallet_tags t, wallet_google_cursor c WHERE c.id = 1 AND t.tag > c.tag LIMIT 1";
+        let next =
+            "SELECT t.tag AS tag FROM wallet_tags t, wallet_google_cursor c WHERE c.id = 1 AND t.tag > c.tag LIMIT 1";
         if sqlx::query(next).fetch_optional(self.database.pool()).await?.is_none() {
             return Ok(None);
         }
         let _turn = self.database.turn().wait().await;
         let mut transaction = self.begin().await?;
         let lock = self.database.dialect().for_update_skip_locked();
-        let cursor =
-            sqlx::query(AssertSqlSafe(format!("SELECT tag FROM wallet_google_cursor WHERE id = 1{lock}")))
-                .fetch_optional(&mut *transaction)
-                .await?;
+        let cursor = sqlx::query(AssertSqlSafe(format!("SELECT tag FROM wallet_google_cursor WHERE id = 1{lock}")))
+            .fetch_optional(&mut *transaction)
+            .await?;
         let Some(cursor) = cursor else { return Ok(None) };
         let after: i64 = cursor.try_get("tag")?;
         // A tag is visible only when every smaller one is: nothing can come in between later.
-        let last = sqlx::query("SELECT MAX(tag) AS last FROM (SELECT tag FROM wallet_tags WHERE tag > $1 ORDER BY tag LIMIT $2) AS page")
-            .bind(after)
-            .bind(limit)
-            .fetch_one(&mut *transaction)
-            .await?;
+        let last = sqlx::query(
+            "SELECT MAX(tag) AS last FROM (SELECT tag FROM wallet_tags WHERE tag > $1 ORDER BY tag LIMIT $2) AS page",
+        )
+        .bind(after)
+        .bind(limit)
+        .fetch_one(&mut *transaction)
+        .await?;
         let Some(last) = last.try_get::<Option<i64>, _>("last")? else { return Ok(None) };
         let noted = sqlx::query(
             "UPDATE wallet_google_objects SET wanted = wanted + 1, due_at = COALESCE(due_at, $3) \
@@ -209,10 +211,11 @@ impl Store {
         lease_until: i64,
         limit: i64,
     ) -> Result<Vec<GoogleObject>, StorageError> {
-        let due = sqlx::query("SELECT serial FROM wallet_google_objects WHERE due_at <= $1 AND leased_until <= $1 LIMIT 1")
-            .bind(now_ms)
-            .fetch_optional(self.database.pool())
-            .await?;
+        let due =
+            sqlx::query("SELECT serial FROM wallet_google_objects WHERE due_at <= $1 AND leased_until <= $1 LIMIT 1")
+                .bind(now_ms)
+                .fetch_optional(self.database.pool())
+                .await?;
         if due.is_none() {
             return Ok(Vec::new());
         }
@@ -243,13 +246,15 @@ impl Store {
         notified: &[i64],
     ) -> Result<(), StorageError> {
         let _turn = self.database.turn().wait().await;
-        sqlx::query("UPDATE wallet_google_objects SET message_id = $1, notified = $2 WHERE pass_type = $3 AND serial = $4")
-            .bind(message_id)
-            .bind(times_text(notified))
-            .bind(&id.pass_type)
-            .bind(&id.serial)
-            .execute(self.database.pool())
-            .await?;
+        sqlx::query(
+            "UPDATE wallet_google_objects SET message_id = $1, notified = $2 WHERE pass_type = $3 AND serial = $4",
+        )
+        .bind(message_id)
+        .bind(times_text(notified))
+        .bind(&id.pass_type)
+        .bind(&id.serial)
+        .execute(self.database.pool())
+        .await?;
         Ok(())
     }
 

@@ -35,8 +35,9 @@ async fn simulators(folder: &Path, clock: &Clock) -> Simulators {
     let listens = ["simulators.apns.listen", "simulators.fcm.listen", "simulators.control.listen"];
     let data = folder.display().to_string();
     let loader = Loader::new(&[tidings_shared::config::SETTINGS, tidings_simulators::SETTINGS]);
-    let loader =
-        listens.into_iter().fold(loader.flag("--data", "data", data), |l, listen| l.flag("--set", listen, "127.0.0.1:0"));
+    let loader = listens
+        .into_iter()
+        .fold(loader.flag("--data", "data", data), |l, listen| l.flag("--set", listen, "127.0.0.1:0"));
     let config = tidings_simulators::Config::from_settings(&loader.load().unwrap());
     let listeners = Listeners::bind(&config).await.unwrap();
     let simulators = Simulators::new(&config, &listeners, clock, Shutdown::new()).unwrap();
@@ -59,7 +60,8 @@ impl Stage {
             ("wallet.templates", folder.path().join("templates").display().to_string()),
         ];
         let extra = extra.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        let settings: Vec<(String, String)> = own.map(|(key, value)| (key.to_owned(), value)).into_iter().chain(extra).collect();
+        let settings: Vec<(String, String)> =
+            own.map(|(key, value)| (key.to_owned(), value)).into_iter().chain(extra).collect();
         let data = folder.path().join("service");
         std::fs::create_dir_all(&data).unwrap();
         let tiny = folder.path().join("templates/tiny");
@@ -147,7 +149,10 @@ async fn a_saved_pass_follows_every_committed_change() {
         let object = stage.object(&id, "the new balance", |object| points(object) == &json!(5)).await;
         assert_eq!(object.users, 1);
         let state = stage.settled("1").await;
-        assert_eq!((&state["revision"], &state["hasUsers"], &state["lastError"]), (&json!(2), &json!(true), &Value::Null));
+        assert_eq!(
+            (&state["revision"], &state["hasUsers"], &state["lastError"]),
+            (&json!(2), &json!(true), &Value::Null)
+        );
         // No-ops are no changes here either.
         let patches = stage.google.object(&id).unwrap().patches;
         stage.service.patch("1", json!({"points": 5})).await;
@@ -268,7 +273,10 @@ async fn a_refusal_is_shown_and_ends_with_the_next_change() {
     let stage = Stage::on_sqlite(&[]).await;
     stage.service.create("1").await;
     let id = stage.save(&stage.link("1").await);
-    stage.google.script().add(Rule { topic: Some("patch".to_owned()), ..Rule::once(WalletAction::Status(400)).token(&id) });
+    stage
+        .google
+        .script()
+        .add(Rule { topic: Some("patch".to_owned()), ..Rule::once(WalletAction::Status(400)).token(&id) });
     stage.service.patch("1", json!({"points": 3})).await;
     let state = eventually("the refusal", async || {
         let state = stage.state("1").await;
@@ -345,7 +353,10 @@ async fn changes_while_the_service_was_down_are_told_after_the_restart() {
     stage.service.create("1").await;
     let id = stage.save(&stage.link("1").await);
     // Google does not answer, and the service stops with the change untold.
-    stage.google.script().add(Rule { topic: Some("patch".to_owned()), ..Rule::once(WalletAction::Status(503)).token(&id) });
+    stage
+        .google
+        .script()
+        .add(Rule { topic: Some("patch".to_owned()), ..Rule::once(WalletAction::Status(503)).token(&id) });
     stage.service.patch("1", json!({"points": 8})).await;
     let Stage { service, google, settings, simulators, _folder } = stage;
     let pairs: Vec<(&str, &str)> = settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();

@@ -287,7 +287,11 @@ impl AccessTokens {
             .send()
             .await;
         let response = sent.map_err(|error| {
-            tracing::warn!(error = chain(&error), token_uri = self.account.token_uri, "no answer from the token endpoint");
+            tracing::warn!(
+                error = chain(&error),
+                token_uri = self.account.token_uri,
+                "no answer from the token endpoint"
+            );
             AccessFailure::Temporary("token_endpoint_unreachable")
         })?;
         let status = response.status();

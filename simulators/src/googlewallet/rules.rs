@@ -72,11 +72,29 @@ const MESSAGE: [&str; 7] =
 fn class_keys(kind: &str) -> (&'static [&'static str], &'static [&'static str]) {
     match kind {
         "loyalty" => (
-            &["programName", "localizedProgramName", "programLogo", "wideProgramLogo", "accountNameLabel", "accountIdLabel", "rewardsTier", "rewardsTierLabel"],
+            &[
+                "programName",
+                "localizedProgramName",
+                "programLogo",
+                "wideProgramLogo",
+                "accountNameLabel",
+                "accountIdLabel",
+                "rewardsTier",
+                "rewardsTierLabel",
+            ],
             &["issuerName", "reviewStatus", "programName", "programLogo"],
         ),
         "offer" => (
-            &["title", "localizedTitle", "provider", "redemptionChannel", "titleImage", "wideTitleImage", "details", "finePrint"],
+            &[
+                "title",
+                "localizedTitle",
+                "provider",
+                "redemptionChannel",
+                "titleImage",
+                "wideTitleImage",
+                "details",
+                "finePrint",
+            ],
             &["issuerName", "reviewStatus", "title", "provider", "redemptionChannel"],
         ),
         "eventTicket" => (
@@ -119,7 +137,15 @@ fn object_keys(kind: &str) -> (&'static [&'static str], &'static [&'static str])
     match kind {
         "loyalty" => (&["accountName", "accountId", "loyaltyPoints", "secondaryLoyaltyPoints", "linkedOfferIds"], &[]),
         "eventTicket" => (
-            &["seatInfo", "reservationInfo", "ticketHolderName", "ticketNumber", "ticketType", "faceValue", "hexBackgroundColor"],
+            &[
+                "seatInfo",
+                "reservationInfo",
+                "ticketHolderName",
+                "ticketNumber",
+                "ticketType",
+                "faceValue",
+                "hexBackgroundColor",
+            ],
             &[],
         ),
         "flight" => (
@@ -142,7 +168,16 @@ fn object_keys(kind: &str) -> (&'static [&'static str], &'static [&'static str])
             &["tripType"],
         ),
         "generic" => (
-            &["genericType", "cardTitle", "subheader", "header", "logo", "wideLogo", "hexBackgroundColor", "notifications"],
+            &[
+                "genericType",
+                "cardTitle",
+                "subheader",
+                "header",
+                "logo",
+                "wideLogo",
+                "hexBackgroundColor",
+                "notifications",
+            ],
             &["cardTitle.defaultValue.value", "header.defaultValue.value"],
         ),
         _ => (&[], &[]),
@@ -222,9 +257,10 @@ fn common(value: &Value, common: &[&str], own: &[&str], required: &[&str]) -> Re
         }
     }
     if let Some(colour) = value.get("hexBackgroundColor") {
-        let fits = colour.as_str().and_then(|text| text.strip_prefix('#')).is_some_and(|digits| {
-            digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
-        });
+        let fits = colour
+            .as_str()
+            .and_then(|text| text.strip_prefix('#'))
+            .is_some_and(|digits| digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
         if !fits {
             return Err(WalletError::invalid("hexBackgroundColor has the form #rrggbb"));
         }
@@ -250,10 +286,9 @@ fn images(value: &Value) -> Result<(), WalletError> {
 
 fn one_of(value: &Value, pointer: &str, allowed: &[&str]) -> Result<(), WalletError> {
     match value.pointer(pointer) {
-        Some(found) if !found.as_str().is_some_and(|text| allowed.contains(&text)) => Err(WalletError::invalid(&format!(
-            "Invalid value at '{}' (TYPE_ENUM), {found}",
-            pointer.trim_start_matches('/').replace('/', ".")
-        ))),
+        Some(found) if !found.as_str().is_some_and(|text| allowed.contains(&text)) => Err(WalletError::invalid(
+            &format!("Invalid value at '{}' (TYPE_ENUM), {found}", pointer.trim_start_matches('/').replace('/', ".")),
+        )),
         _ => Ok(()),
     }
 }

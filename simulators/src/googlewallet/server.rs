@@ -11,7 +11,9 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
 
 use super::error::WalletError;
-use super::{DAY_MS, GoogleWalletSimulator, KINDS, MOST_MESSAGES, MOST_NOTIFICATIONS, WalletAction, WalletObject, lock};
+use super::{
+    DAY_MS, GoogleWalletSimulator, KINDS, MOST_MESSAGES, MOST_NOTIFICATIONS, WalletAction, WalletObject, lock,
+};
 use super::{rules, save};
 
 type Answer = Result<Value, WalletError>;
@@ -61,7 +63,9 @@ impl GoogleWalletSimulator {
         match action {
             None | Some(WalletAction::Accept) => self.respond(answer),
             Some(WalletAction::Status(status)) => self.respond(Err(WalletError::scripted(status))),
-            Some(WalletAction::Lost) => (StatusCode::BAD_GATEWAY, "<!DOCTYPE html><title>Error 502</title>").into_response(),
+            Some(WalletAction::Lost) => {
+                (StatusCode::BAD_GATEWAY, "<!DOCTYPE html><title>Error 502</title>").into_response()
+            }
             Some(WalletAction::Stall) => std::future::pending().await,
         }
     }
@@ -98,7 +102,8 @@ impl GoogleWalletSimulator {
         if objects.contains_key(&id) {
             return Err(WalletError::exists("Object", &id));
         }
-        let kept = WalletObject { kind: kind.to_owned(), object: object.clone(), users, notified: Vec::new(), patches: 0 };
+        let kept =
+            WalletObject { kind: kind.to_owned(), object: object.clone(), users, notified: Vec::new(), patches: 0 };
         objects.insert(id, kept);
         Ok(object)
     }
@@ -113,7 +118,8 @@ impl GoogleWalletSimulator {
 
     fn patch_class(&self, kind: &str, id: &str, parts: &Value) -> Answer {
         let mut classes = lock(&self.0.classes);
-        let class = classes.get_mut(&(kind.to_owned(), id.to_owned())).ok_or_else(|| WalletError::missing("Class", id))?;
+        let class =
+            classes.get_mut(&(kind.to_owned(), id.to_owned())).ok_or_else(|| WalletError::missing("Class", id))?;
         let patched = patched(class, parts)?;
         rules::class(kind, &patched)?;
         class.clone_from(&patched);
@@ -122,10 +128,8 @@ impl GoogleWalletSimulator {
 
     fn patch_object(&self, kind: &str, id: &str, parts: &Value) -> Answer {
         let mut objects = lock(&self.0.objects);
-        let kept = objects
-            .get_mut(id)
-            .filter(|kept| kept.kind == kind)
-            .ok_or_else(|| WalletError::missing("Object", id))?;
+        let kept =
+            objects.get_mut(id).filter(|kept| kept.kind == kind).ok_or_else(|| WalletError::missing("Object", id))?;
         let patched = patched(&kept.object, parts)?;
         rules::object(kind, &patched)?;
         if parts.get("classId").is_some() {
@@ -137,7 +141,8 @@ impl GoogleWalletSimulator {
     }
 
     fn read_object(&self, kind: &str, id: &str) -> Answer {
-        let kept = self.object(id).filter(|kept| kept.kind == kind).ok_or_else(|| WalletError::missing("Object", id))?;
+        let kept =
+            self.object(id).filter(|kept| kept.kind == kind).ok_or_else(|| WalletError::missing("Object", id))?;
         let mut object = kept.object;
         object["hasUsers"] = (kept.users > 0).into();
         Ok(object)
@@ -147,10 +152,8 @@ impl GoogleWalletSimulator {
         rules::message(message)?;
         let now_ms = self.0.clock.now_ms();
         let mut objects = lock(&self.0.objects);
-        let kept = objects
-            .get_mut(id)
-            .filter(|kept| kept.kind == kind)
-            .ok_or_else(|| WalletError::missing("Object", id))?;
+        let kept =
+            objects.get_mut(id).filter(|kept| kept.kind == kind).ok_or_else(|| WalletError::missing("Object", id))?;
         let mut messages = kept.object["messages"].as_array().cloned().unwrap_or_default();
         if messages.len() >= MOST_MESSAGES {
             return Err(WalletError::invalid("messages: the maximum number of these fields is 10"));

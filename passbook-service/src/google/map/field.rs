@@ -131,10 +131,12 @@ mod tests {
 
     #[test]
     fn more_fields_than_google_shows_are_gathered_in_the_last() {
-        let many: Vec<Value> = (0..12).map(|n| json!({"key": format!("k{n}"), "label": format!("L{n}"), "value": n})).collect();
+        let many: Vec<Value> =
+            (0..12).map(|n| json!({"key": format!("k{n}"), "label": format!("L{n}"), "value": n})).collect();
         let content = json!({ "backFields": many });
         let fields = fields(content.as_object().unwrap());
-        let modules = modules(&fields.iter().collect::<Vec<_>>(), &Languages::new("en", std::collections::BTreeMap::new()));
+        let modules =
+            modules(&fields.iter().collect::<Vec<_>>(), &Languages::new("en", std::collections::BTreeMap::new()));
         assert_eq!(modules.len(), 10);
         assert_eq!(modules[9]["body"], "L9: 9\nL10: 10\nL11: 11");
         assert_eq!(modules[0], json!({"id": "k0", "header": "L0", "body": "0"}));

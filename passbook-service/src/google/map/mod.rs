@@ -180,7 +180,9 @@ impl<'a> Parts<'a> {
             .and_then(Value::as_array)
             .into_iter()
             .flatten()
-            .filter_map(|place| Some(json!({ "latitude": place.get("latitude")?, "longitude": place.get("longitude")? })))
+            .filter_map(|place| {
+                Some(json!({ "latitude": place.get("latitude")?, "longitude": place.get("longitude")? }))
+            })
             .take(10)
             .collect();
         if !places.is_empty() {
@@ -192,7 +194,8 @@ impl<'a> Parts<'a> {
         if let Some(barcode) = barcode::barcode(self.pass) {
             object.insert("barcode".to_owned(), barcode);
         }
-        let left: Vec<&Field<'_>> = self.fields.iter().filter(|field| !used.iter().any(|key| key == field.key)).collect();
+        let left: Vec<&Field<'_>> =
+            self.fields.iter().filter(|field| !used.iter().any(|key| key == field.key)).collect();
         let modules = modules(&left, &self.around.languages);
         if !modules.is_empty() {
             object.insert("textModulesData".to_owned(), modules.into());

@@ -245,13 +245,18 @@ fn flight(parts: &Parts<'_>) -> Option<Made> {
             (
                 "reservationInfo",
                 // Required; a pass without a code is found by its serial number.
-                Some(json!({ "confirmationCode": semantics.text("confirmationNumber").or_else(|| parts.text("serialNumber").map(str::to_owned)) })),
+                Some(
+                    json!({ "confirmationCode": semantics.text("confirmationNumber").or_else(|| parts.text("serialNumber").map(str::to_owned)) }),
+                ),
             ),
             (
                 "boardingAndSeatingInfo",
                 nested(vec![
                     ("seatNumber", semantics.seat("seatNumber").map(Value::from)),
-                    ("seatClass", semantics.seat("seatType").or_else(|| semantics.text("ticketFareClass")).map(Value::from)),
+                    (
+                        "seatClass",
+                        semantics.seat("seatType").or_else(|| semantics.text("ticketFareClass")).map(Value::from),
+                    ),
                     ("boardingGroup", text("boardingGroup")),
                     ("boardingPosition", text("boardingSequenceNumber")),
                 ]),
@@ -278,7 +283,9 @@ fn transit(parts: &Parts<'_>) -> Option<Made> {
     let from = place(&["departureStationName", "departureLocationDescription"], 0)?;
     let to = place(&["destinationStationName", "destinationLocationDescription"], 1)?;
     let text = |text: Option<String>| text.map(Value::from);
-    let shown = |wanted: &str, position: usize| primary.get(position).filter(|field| field.text == wanted).map(|field| field.key.to_owned());
+    let shown = |wanted: &str, position: usize| {
+        primary.get(position).filter(|field| field.text == wanted).map(|field| field.key.to_owned())
+    };
     let used = shown(&from, 0).into_iter().chain(shown(&to, 1)).collect();
     Some(Made {
         resource: Resource::Transit,

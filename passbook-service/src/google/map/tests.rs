@@ -36,7 +36,8 @@ fn the_example_template_becomes_a_loyalty_card_in_both_its_languages() {
         rules: Rules::default(),
     };
     let fields = json!({"points": 7, "name": "Ada", "level": "Gold"});
-    let content = PassContent { serial: "1", fields: fields.as_object().unwrap(), user_info: None, state: &PassState::NONE };
+    let content =
+        PassContent { serial: "1", fields: fields.as_object().unwrap(), user_info: None, state: &PassState::NONE };
     let pass = template.preview_json(&issuer, content).unwrap();
     let strings = ["en", "de"].map(|language| (language.to_owned(), template.strings_of(language)));
     let made = map(&pass, &around(Languages::new("en", BTreeMap::from(strings)))).unwrap();
@@ -164,7 +165,10 @@ fn a_train_ticket_is_a_leg_from_here_to_there() {
 fn everything_else_is_generic() {
     let made = mapped(&json!({"generic": {"primaryFields": [{"key": "n", "label": "Name", "value": "Ada"}]}}));
     assert_eq!(made.resource, Resource::Generic);
-    assert!(made.class.get("issuerName").is_none() && made.class.get("reviewStatus").is_none(), "a generic class has neither");
+    assert!(
+        made.class.get("issuerName").is_none() && made.class.get("reviewStatus").is_none(),
+        "a generic class has neither"
+    );
     assert_eq!(made.object["cardTitle"]["defaultValue"]["value"], "Café");
     assert_eq!(made.object["header"]["defaultValue"]["value"], "Ada");
     assert_eq!(made.object["hexBackgroundColor"], "#1c3d5a");

@@ -32,7 +32,13 @@ pub(super) struct GoogleLink {
 
 impl From<SaveLink> for GoogleLink {
     fn from(link: SaveLink) -> Self {
-        Self { save_url: link.url, form: link.form, kind: link.kind, object_id: link.object_id, class_id: link.class_id }
+        Self {
+            save_url: link.url,
+            form: link.form,
+            kind: link.kind,
+            object_id: link.object_id,
+            class_id: link.class_id,
+        }
     }
 }
 
@@ -83,7 +89,11 @@ pub(super) async fn state(State(door): State<Door>, segments: Segments) -> Resul
     let google = configured(&service)?;
     let id = pass_id(&segments)?;
     let object = service.store.google_object(&id).await.map_err(|error| storage(&error))?.ok_or_else(|| {
-        ApiError::new(StatusCode::NOT_FOUND, "google_unknown", "this pass was never offered to Google Wallet: POST makes a link")
+        ApiError::new(
+            StatusCode::NOT_FOUND,
+            "google_unknown",
+            "this pass was never offered to Google Wallet: POST makes a link",
+        )
     })?;
     let present = match Resource::from_name(&object.kind) {
         Some(resource) => google.client.object(resource, &object.object_id).await,

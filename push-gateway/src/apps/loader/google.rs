@@ -40,9 +40,8 @@ impl Loader<'_> {
         setting: &str,
     ) -> Option<Loaded> {
         let json = self.read(file, &place(setting))?;
-        let unusable = |error: ServiceAccountError| {
-            format!("{}: {}: {error}; download it again", place(setting), file.display())
-        };
+        let unusable =
+            |error: ServiceAccountError| format!("{}: {}: {error}; download it again", place(setting), file.display());
         let account = match ServiceAccount::parse(&json) {
             Ok(account) => account,
             Err(error) => return self.fault(unusable(error)),
