@@ -12,6 +12,7 @@ mod api;
 mod diagnose;
 mod list;
 mod lost_update;
+mod openapi;
 mod package;
 mod pass;
 mod pushes;
