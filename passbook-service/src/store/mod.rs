@@ -14,7 +14,7 @@ pub use changes::{Batch, Clocks};
 pub use diagnoses::Diagnosis;
 pub use passes::{NewPass, PassRow, PassUpdate, Stored, Unread};
 pub use pushes::{DuePush, PushResult};
-pub use registrations::{Listing, Registered};
+pub use registrations::{Client, Listing, Registered};
 
 /// A pass's name: its type and serial number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
