@@ -18,6 +18,7 @@ mod pass;
 mod pushes;
 mod registration;
 mod sequencer;
+mod simulation;
 mod start;
 mod support;
 mod tags;
