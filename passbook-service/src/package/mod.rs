@@ -14,11 +14,14 @@ mod identities;
 mod identity;
 mod issuer;
 mod manifest;
+mod message;
 mod placeholder;
 mod render;
 mod sign;
+mod strings;
 mod template;
 mod validate;
+mod warnings;
 
 pub use builder::{BuildError, Builder};
 pub use certificate::DAY_MS;
@@ -26,7 +29,8 @@ pub use fault::{Fault, Faults};
 pub use identities::{CertificateSource, Identities};
 pub use identity::{CertificateFiles, IdentityError, SigningIdentity};
 pub use issuer::{Issuer, Issuers, Kind};
-pub use render::PassContent;
+pub use message::{ChangeMessage, change_messages};
+pub use render::{PassContent, PassState};
 pub use template::{Template, TemplateError};
 pub use validate::{Rules, STYLES};
 

@@ -5,7 +5,10 @@ mod changes;
 mod diagnoses;
 mod passes;
 mod pushes;
+mod query;
 mod registrations;
+mod templates;
+mod versions;
 
 use sqlx::{Any, Transaction};
 use tidings_shared::storage::{Database, StorageError};
@@ -14,7 +17,10 @@ pub use changes::{Batch, Clocks};
 pub use diagnoses::Diagnosis;
 pub use passes::{NewPass, PassRow, PassUpdate, Stored, Unread};
 pub use pushes::{DuePush, PushResult};
+pub use query::{MOST_SERIALS, PassQuery};
 pub use registrations::{Client, Listing, Registered};
+pub use templates::TemplateHead;
+pub use versions::Version;
 
 /// A pass's name: its type and serial number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -13,6 +13,7 @@ mod diagnose;
 mod limits;
 mod list;
 mod lost_update;
+mod openapi;
 mod package;
 mod pass;
 mod pushes;
