@@ -2,8 +2,10 @@
 
 mod api;
 mod authenticate;
+mod guard;
 mod http_date;
 mod image;
+mod limits;
 mod list;
 mod log;
 mod pass;
@@ -34,6 +36,8 @@ use crate::google::Google;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::update::Passes;
+
+pub use limits::Limits;
 
 /// A request that takes longer than this, its body included, is ended.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -84,7 +88,7 @@ fn unavailable() -> ApiError {
 }
 
 /// All routes but health and metrics.
-pub fn router(door: Door, metrics: Metrics) -> Router {
+pub fn router(door: Door, metrics: Metrics, limits: Arc<Limits>) -> Router {
     let apple = Router::new()
         .route("/v1/devices/{device}/registrations/{pass_type}", get(list::list))
         .route(
@@ -104,6 +108,7 @@ pub fn router(door: Door, metrics: Metrics) -> Router {
                 "this address does not know this method",
             )
         })
+        .layer(from_fn_with_state(guard::Guard { limits, metrics: metrics.clone() }, guard::guard))
         .layer(from_fn_with_state(metrics, count))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT))
