@@ -15,6 +15,7 @@ mod limits;
 mod list;
 mod lost_update;
 mod openapi;
+mod orders;
 mod package;
 mod pass;
 mod pushes;
