@@ -40,6 +40,10 @@ def database():
     }
 
 
+# As a program it is its own module too: the settings name it.
+sys.modules.setdefault("walletpass_peer", sys.modules[__name__])
+
+
 class NoPushes:
     """Pushes go nowhere: what they cost at Apple is not the measurement's."""
 
@@ -56,7 +60,7 @@ settings.configure(
     DEBUG=False,
     SECRET_KEY="bench",
     ALLOWED_HOSTS=["*"],
-    ROOT_URLCONF=__name__ if __name__ != "__main__" else "walletpass_peer",
+    ROOT_URLCONF="walletpass_peer",
     INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "rest_framework", "django_walletpass"],
     MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
     DATABASES={"default": database()},
