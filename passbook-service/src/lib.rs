@@ -19,3 +19,4 @@ pub mod web;
 pub use config::{Config, SETTINGS, TokenMode};
 pub use package::development::DevelopmentCertificates;
 pub use run::{Listeners, run};
+pub use web::openapi;

@@ -1,6 +1,7 @@
 //! What every HTTP door has: error bodies, health and metrics, serving until the shutdown, and a client.
 
 pub mod egress;
+pub mod openapi;
 mod patient_writes;
 
 use std::future::Future;

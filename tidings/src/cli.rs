@@ -76,6 +76,10 @@ pub(crate) enum Command {
     /// push or a credential is not, with 2 when that cannot be told.
     #[command(subcommand)]
     Push(crate::push::PushCommand),
+    /// Wallet passes: templates, issuing, changes, pictures. Ends with 0 when all is well, with 1 when what was looked at is not,
+    /// with 2 when that cannot be told.
+    #[command(subcommand)]
+    Pass(crate::pass::PassCommand),
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -11,7 +11,7 @@ use tidings_shared::telemetry;
 
 use crate::cli::{BenchCommand, Cli, Command, Common, ConfigCommand, Service, UpArgs};
 use crate::up::{self, development};
-use crate::{bench, demo, operate, push, services};
+use crate::{bench, demo, operate, pass, push, services};
 
 /// Carries out a command line.
 ///
@@ -35,6 +35,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Revoke(asked)) => operate::revoke(&settings()?, asked).await?,
         Some(Command::Connections(asked)) => operate::connections(&settings()?, asked).await?,
         Some(Command::Push(command)) => return push::run(&settings()?, command).await,
+        Some(Command::Pass(command)) => return pass::run(&settings()?, command).await,
         _ => carry_out(cli).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -52,7 +53,9 @@ async fn carry_out(cli: Cli) -> anyhow::Result<()> {
             say("ready\n")
         }
         // Answered above.
-        Some(Command::Explain(_) | Command::Revoke(_) | Command::Connections(_) | Command::Push(_)) => Ok(()),
+        Some(Command::Explain(_) | Command::Revoke(_) | Command::Connections(_) | Command::Push(_) | Command::Pass(_)) => {
+            Ok(())
+        }
         Some(Command::Bench(BenchCommand::Broker(load))) => bench::broker::run(&load).await,
         Some(Command::Bench(BenchCommand::Push(load))) => bench::push::run(&load).await,
     }

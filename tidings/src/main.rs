@@ -4,9 +4,12 @@ mod bench;
 mod cli;
 mod commands;
 mod demo;
+mod door;
 mod operate;
+mod pass;
 mod push;
 mod services;
+mod table;
 mod up;
 
 use std::process::ExitCode;

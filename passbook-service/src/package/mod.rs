@@ -22,7 +22,7 @@ pub use builder::{BuildError, Builder};
 pub use certificate::DAY_MS;
 pub use fault::{Fault, Faults};
 pub use identity::{CertificateFiles, IdentityError, SigningIdentity};
-pub use render::{Issuer, PassContent};
+pub use render::{Issuer, PassContent, PassState};
 pub use template::{Template, TemplateError};
 pub use validate::{Rules, STYLES};
 

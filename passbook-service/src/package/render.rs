@@ -29,6 +29,32 @@ pub struct PassContent<'a> {
     pub fields: &'a Map<String, Value>,
     /// `userInfo`, when the pass has one.
     pub user_info: Option<&'a Value>,
+    /// What is laid over the template.
+    pub state: &'a PassState,
+}
+
+/// What is laid over what a template says, for one pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PassState {
+    /// `voided`: Wallet shows the pass dimmed, and its barcode is worth nothing.
+    pub voided: bool,
+    /// `expirationDate`, as it stands in `pass.json`.
+    pub expires: Option<String>,
+}
+
+impl PassState {
+    /// A pass that is not void and ends when its template says.
+    pub const NONE: Self = Self { voided: false, expires: None };
+
+    fn lay_over(&self, pass: &mut Value) {
+        let Value::Object(pass) = pass else { return };
+        if self.voided {
+            pass.insert("voided".to_owned(), Value::Bool(true));
+        }
+        if let Some(expires) = &self.expires {
+            pass.insert("expirationDate".to_owned(), Value::String(expires.clone()));
+        }
+    }
 }
 
 /// Placeholders that the service fills by itself.
@@ -71,7 +97,8 @@ impl Template {
             "passTypeIdentifier" => Some(&pass_type),
             name => pass.fields.get(name),
         };
-        let filled = placeholder::fill(&self.pass, &lookup)?;
+        let mut filled = placeholder::fill(&self.pass, &lookup)?;
+        pass.state.lay_over(&mut filled);
         let issued = self.with_issuer(issuer, &serial, pass.user_info, token, filled);
         validate::pass(&without_templates(&issued), issuer.rules)?;
         Ok(issued.to_string().into_bytes())

@@ -5,7 +5,9 @@ mod changes;
 mod diagnoses;
 mod passes;
 mod pushes;
+mod query;
 mod registrations;
+mod versions;
 
 use sqlx::{Any, Transaction};
 use tidings_shared::storage::{Database, StorageError};
@@ -14,7 +16,9 @@ pub use changes::{Batch, Clocks};
 pub use diagnoses::Diagnosis;
 pub use passes::{NewPass, PassRow, PassUpdate, Stored, Unread};
 pub use pushes::{DuePush, PushResult};
+pub use query::{MOST_SERIALS, PassQuery};
 pub use registrations::{Listing, Registered};
+pub use versions::Version;
 
 /// A pass's name: its type and serial number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

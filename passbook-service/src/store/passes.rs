@@ -6,10 +6,11 @@ use sqlx::{Any, Row, Transaction};
 use tidings_shared::storage::StorageError;
 
 use super::{PassId, Store};
+use crate::package::{PassContent, PassState};
 use crate::token::Algorithm;
 
 const COLUMNS: &str = "pass_type, serial, template, fields, user_info, token_algorithm, token_hash, token_nonce, \
-                       basis, fingerprint, last_modified, revision, created_at, updated_at";
+                       basis, fingerprint, last_modified, revision, created_at, updated_at, voided, expires";
 
 /// A pass as it is stored.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct PassRow {
     pub fields: Map<String, Value>,
     /// `userInfo`.
     pub user_info: Option<Value>,
+    /// Void, and its end.
+    pub state: PassState,
     /// How the token's hash was made.
     pub token_algorithm: Algorithm,
     /// The token's hash.
@@ -40,6 +43,19 @@ pub struct PassRow {
     pub created_at: i64,
     /// ms since 1970.
     pub updated_at: i64,
+}
+
+impl PassRow {
+    /// What its package is made of.
+    #[must_use]
+    pub fn content(&self) -> PassContent<'_> {
+        PassContent {
+            serial: &self.id.serial,
+            fields: &self.fields,
+            user_info: self.user_info.as_ref(),
+            state: &self.state,
+        }
+    }
 }
 
 /// A pass of which only the token's hash has been looked at: reading the rest takes time, and how long a refusal takes
@@ -72,6 +88,8 @@ pub struct NewPass {
     pub fields: Map<String, Value>,
     /// `userInfo`.
     pub user_info: Option<Value>,
+    /// Void, and its end.
+    pub state: PassState,
     /// SHA-384 of the token.
     pub token_hash: String,
     /// Derives the token, if it can be.
@@ -88,10 +106,14 @@ pub struct PassUpdate {
     pub fields: Map<String, Value>,
     /// `userInfo`.
     pub user_info: Option<Value>,
+    /// Void, and its end.
+    pub state: PassState,
     /// What the content depends on besides the fields.
     pub basis: String,
     /// Hash of the manifest.
     pub fingerprint: String,
+    /// Whether the version that it replaces is kept in the history.
+    pub keep: bool,
 }
 
 /// What became of a change.
@@ -111,8 +133,8 @@ impl Store {
     pub async fn insert_pass(&self, pass: &NewPass, now_ms: i64) -> Result<bool, StorageError> {
         let inserted = sqlx::query(
             "INSERT INTO wallet_passes (pass_type, serial, template, fields, user_info, token_algorithm, token_hash, \
-             token_nonce, basis, fingerprint, last_modified, revision, created_at, updated_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, $12, $12) ON CONFLICT (pass_type, serial) DO NOTHING",
+             token_nonce, basis, fingerprint, last_modified, revision, created_at, updated_at, voided, expires) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, $12, $12, $13, $14) ON CONFLICT (pass_type, serial) DO NOTHING",
         )
         .bind(&pass.id.pass_type)
         .bind(&pass.id.serial)
@@ -126,6 +148,8 @@ impl Store {
         .bind(&pass.fingerprint)
         .bind(now_ms.div_euclid(1000))
         .bind(now_ms)
+        .bind(i64::from(pass.state.voided))
+        .bind(pass.state.expires.as_deref())
         .execute(self.database.pool())
         .await?;
         Ok(inserted.rows_affected() == 1)
@@ -184,6 +208,9 @@ impl Store {
             Err(error) => return Ok(Some(Err(error))),
         };
         let changed = update.fingerprint != pass.fingerprint;
+        if changed && update.keep {
+            super::versions::keep(&mut transaction, id).await?;
+        }
         if changed {
             // HTTP dates have whole seconds: a second change within one must not hide behind a 304.
             pass.last_modified = now_ms.div_euclid(1000).max(pass.last_modified + 1);
@@ -192,6 +219,7 @@ impl Store {
         }
         pass.fields = update.fields;
         pass.user_info = update.user_info;
+        pass.state = update.state;
         pass.basis = update.basis;
         pass.fingerprint = update.fingerprint;
         write_pass(&mut transaction, &pass).await?;
@@ -225,6 +253,7 @@ impl Store {
              AND device IN (SELECT device FROM wallet_registrations WHERE pass_type = $1 AND serial = $2) \
              AND NOT EXISTS (SELECT 1 FROM wallet_registrations r WHERE r.device = wallet_pushes.device AND r.pass_type = $1 AND r.serial <> $2)",
             "DELETE FROM wallet_registrations WHERE pass_type = $1 AND serial = $2",
+            "DELETE FROM wallet_versions WHERE pass_type = $1 AND serial = $2",
             "DELETE FROM wallet_passes WHERE pass_type = $1 AND serial = $2",
         ] {
             sqlx::query(statement).bind(&id.pass_type).bind(&id.serial).execute(&mut *transaction).await?;
@@ -278,7 +307,7 @@ impl Store {
 async fn write_pass(transaction: &mut Transaction<'static, Any>, pass: &PassRow) -> Result<(), StorageError> {
     sqlx::query(
         "UPDATE wallet_passes SET fields = $1, user_info = $2, basis = $3, fingerprint = $4, last_modified = $5, revision = $6, \
-         updated_at = $7 WHERE pass_type = $8 AND serial = $9",
+         updated_at = $7, voided = $8, expires = $9 WHERE pass_type = $10 AND serial = $11",
     )
     .bind(object_text(&pass.fields))
     .bind(pass.user_info.as_ref().map(Value::to_string))
@@ -287,6 +316,8 @@ async fn write_pass(transaction: &mut Transaction<'static, Any>, pass: &PassRow)
     .bind(pass.last_modified)
     .bind(pass.revision)
     .bind(pass.updated_at)
+    .bind(i64::from(pass.state.voided))
+    .bind(pass.state.expires.as_deref())
     .bind(&pass.id.pass_type)
     .bind(&pass.id.serial)
     .execute(&mut **transaction)
@@ -299,7 +330,7 @@ fn object_text(object: &Map<String, Value>) -> String {
     Value::Object(object.clone()).to_string()
 }
 
-fn pass_from(row: &AnyRow) -> Result<PassRow, StorageError> {
+pub(super) fn pass_from(row: &AnyRow) -> Result<PassRow, StorageError> {
     let id = PassId { pass_type: row.try_get("pass_type")?, serial: row.try_get("serial")? };
     let corrupt = |what: &str| StorageError::Corrupt(format!("wallet_passes {} {}: {what}", id.pass_type, id.serial));
     let fields: String = row.try_get("fields")?;
@@ -320,6 +351,7 @@ fn pass_from(row: &AnyRow) -> Result<PassRow, StorageError> {
         revision: row.try_get("revision")?,
         created_at: row.try_get("created_at")?,
         updated_at: row.try_get("updated_at")?,
+        state: PassState { voided: row.try_get::<i64, _>("voided")? != 0, expires: row.try_get("expires")? },
         id,
     })
 }

@@ -46,8 +46,9 @@ pub enum ChangeError {
 }
 
 /// A pass to be made.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, serde::Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CreatePass)]
 pub struct Create {
     /// The template's name.
     pub template: String,
@@ -56,6 +57,7 @@ pub struct Create {
     pub serial: Option<String>,
     /// Values of the placeholders; null is the same as absent.
     #[serde(default)]
+    #[schema(value_type = std::collections::BTreeMap<String, Value>)]
     pub fields: Map<String, Value>,
     /// `userInfo` of the pass, for the app that belongs to it.
     #[serde(default, rename = "userInfo")]
@@ -63,11 +65,13 @@ pub struct Create {
 }
 
 /// A change of a pass.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, serde::Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PatchPass)]
 pub struct Patch {
     /// Merged into the pass's fields; null takes a field away.
     #[serde(default)]
+    #[schema(value_type = std::collections::BTreeMap<String, Value>)]
     pub fields: Map<String, Value>,
     /// Replaces `userInfo` when present; null takes it away.
     #[serde(default, rename = "userInfo", deserialize_with = "present")]

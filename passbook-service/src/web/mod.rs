@@ -9,6 +9,8 @@ mod pass;
 mod path;
 mod registration;
 
+pub use api::openapi;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 

@@ -42,4 +42,14 @@ impl Dialect {
             Self::Postgres => " FOR UPDATE",
         }
     }
+
+    /// The member of a JSON object in a text column whose name is bound to the next `?`: JSON, or NULL when there is
+    /// none.
+    #[must_use]
+    pub fn json_member(self, column: &str) -> String {
+        match self {
+            Self::Sqlite => format!("({column} -> ?)"),
+            Self::Postgres => format!("(CAST({column} AS json) -> CAST(? AS text))"),
+        }
+    }
 }

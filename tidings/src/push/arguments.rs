@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::door::Where;
+
 /// What the push-gateway is asked.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum PushCommand {
@@ -17,14 +19,6 @@ pub(crate) enum PushCommand {
     Credentials(CredentialsCommand),
     /// Print the OpenAPI document of the push-gateway.
     Openapi,
-}
-
-/// Where the push-gateway is.
-#[derive(Clone, Debug, Default, Args)]
-pub(crate) struct Where {
-    /// The push-gateway's HTTP door (default: the one of the configuration).
-    #[arg(long, value_name = "URL")]
-    pub(crate) url: Option<String>,
 }
 
 /// A notification. One addressee and one content are named, or --request has both.

@@ -5,15 +5,14 @@ use reqwest::Method;
 use serde_json::Value;
 use tidings_shared::config::Settings;
 
-use super::Verdict;
 use super::arguments::CredentialsCommand;
-use super::door::Door;
-use super::table::table;
 use crate::commands::say;
+use crate::door::{Door, Room, Verdict};
+use crate::table::table;
 
 pub(super) async fn run(settings: &Settings, command: &CredentialsCommand) -> anyhow::Result<Verdict> {
     let CredentialsCommand::Check { app, at } = command;
-    let door = Door::new(settings, at)?;
+    let door = Door::new(settings, Room::Push, at)?;
     let apps = match app {
         Some(app) => vec![app.clone()],
         None => {

@@ -3,10 +3,8 @@
 mod arguments;
 mod credentials;
 mod devices;
-mod door;
 mod send;
 mod status;
-mod table;
 
 use std::process::ExitCode;
 
@@ -15,15 +13,7 @@ use tidings_shared::config::Settings;
 pub(crate) use arguments::PushCommand;
 
 use crate::commands::say;
-
-/// What a command found out. It decides how the program ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// Ends with 0.
-    Good,
-    /// Ends with 1.
-    Bad,
-}
+use crate::door::{Verdict, end};
 
 /// Carries out a command. Ends with 0 when all is well, with 1 when a push or a credential is not, with 2 when that cannot be told.
 ///
@@ -40,12 +30,5 @@ pub(crate) async fn run(settings: &Settings, command: &PushCommand) -> anyhow::R
             Ok(Verdict::Good)
         }
     };
-    Ok(match verdict {
-        Ok(Verdict::Good) => ExitCode::SUCCESS,
-        Ok(Verdict::Bad) => ExitCode::from(1),
-        Err(error) => {
-            let _ = tidings_shared::service::fail("tidings", &format!("{error:#}"));
-            ExitCode::from(2)
-        }
-    })
+    Ok(end(verdict))
 }

@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 use tidings_shared::config::Settings;
 
 use super::arguments::SendArgs;
-use super::door::Door;
-use super::{Verdict, status};
+use super::status;
 use crate::commands::say;
+use crate::door::{Door, Room, Verdict};
 
 /// The largest request on standard input.
 const MOST: u64 = 1 << 20;
@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(settings: &Settings, args: &SendArgs) -> anyhow::Result<Verdict> {
     let body = request(args)?;
-    let door = Door::new(settings, &args.at)?;
+    let door = Door::new(settings, Room::Push, &args.at)?;
     let sent = door.ask(Method::POST, &["notifications"], &[], Some(&body), args.idempotency_key.as_deref()).await?;
     let id = sent["id"].as_str().context("the push-gateway's answer names no notification")?;
     if !args.wait {

@@ -3,15 +3,14 @@
 use serde_json::Value;
 use tidings_shared::config::Settings;
 
-use super::Verdict;
 use super::arguments::StatusArgs;
-use super::door::Door;
-use super::table::table;
 use crate::commands::say;
+use crate::door::{Door, Room, Verdict};
 use crate::operate::moment;
+use crate::table::table;
 
 pub(super) async fn run(settings: &Settings, args: &StatusArgs) -> anyhow::Result<Verdict> {
-    let door = Door::new(settings, &args.at)?;
+    let door = Door::new(settings, Room::Push, &args.at)?;
     let shown = door.get(&["notifications", &args.id], &[]).await?;
     let timeline = match args.timeline {
         true => Some(door.get(&["notifications", &args.id, "timeline"], &[]).await?),

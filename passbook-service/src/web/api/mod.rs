@@ -1,6 +1,7 @@
 //! The HTTP API for backends (service key): make, change, read, download and delete passes; what devices report.
 
 mod answer;
+pub mod openapi;
 mod passes;
 mod reports;
 
@@ -23,6 +24,7 @@ pub(super) fn router(door: Door) -> Router<Door> {
         .route("/api/templates", get(reports::templates))
         .route("/api/diagnoses", get(reports::diagnoses))
         .route_layer(from_fn_with_state(door, authenticate))
+        .route("/api/openapi.json", get(openapi::show))
 }
 
 async fn authenticate(State(door): State<Door>, request: Request, next: Next) -> Result<Response, ApiError> {

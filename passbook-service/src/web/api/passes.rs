@@ -13,7 +13,7 @@ use tidings_shared::http::ApiError;
 use super::answer::{json as parsed, no_pass, refusal, storage};
 use crate::store::{PassId, PassRow};
 use crate::token;
-use crate::update::tag_text;
+use crate::update::{Create, Patch, tag_text};
 use crate::web::path::{Segments, body, encode};
 use crate::web::{Door, Service, http_date, pass as package_of};
 
@@ -21,6 +21,9 @@ const LARGEST_BODY: usize = 256 * 1024;
 /// Carries a pass's own token where `Authorization` carries the service key.
 const PASS_TOKEN: &str = "pass-token";
 
+/// Makes a pass.
+#[utoipa::path(post, path = "/api/passes", tag = "passes", request_body = Create,
+    security(("service_key" = [])), responses((status = 201, body = Object)))]
 pub(super) async fn create(State(door): State<Door>, request: Request) -> Result<Response, ApiError> {
     let service = door.service()?;
     let create = parsed(&body(request, LARGEST_BODY).await?)?;
@@ -40,6 +43,11 @@ pub(super) async fn create(State(door): State<Door>, request: Request) -> Result
     Ok(response)
 }
 
+/// Changes a pass: fields are merged one by one.
+#[utoipa::path(patch, path = "/api/passes/{pass_type}/{serial}", tag = "passes",
+    params(("pass_type" = String, Path, description = "Pass type identifier"), ("serial" = String, Path, description = "Serial number")),
+    request_body = Patch, security(("service_key" = [])),
+    responses((status = 200, body = Object), (status = 202, body = Object)))]
 pub(super) async fn patch(
     State(door): State<Door>,
     segments: Segments,
@@ -65,6 +73,10 @@ pub(super) async fn patch(
     Ok((status, Json(answer)).into_response())
 }
 
+/// Shows a pass.
+#[utoipa::path(get, path = "/api/passes/{pass_type}/{serial}", tag = "passes",
+    params(("pass_type" = String, Path, description = "Pass type identifier"), ("serial" = String, Path, description = "Serial number")),
+    security(("service_key" = [])), responses((status = 200, body = Object)))]
 pub(super) async fn state(State(door): State<Door>, segments: Segments) -> Result<Json<Value>, ApiError> {
     let service = door.service()?;
     let pass = find(&service, &segments).await?;
@@ -88,12 +100,20 @@ pub(super) async fn state(State(door): State<Door>, segments: Segments) -> Resul
     })))
 }
 
+/// Deletes a pass: devices that still have it are answered like strangers.
+#[utoipa::path(delete, path = "/api/passes/{pass_type}/{serial}", tag = "passes",
+    params(("pass_type" = String, Path, description = "Pass type identifier"), ("serial" = String, Path, description = "Serial number")),
+    security(("service_key" = [])), responses((status = 204)))]
 pub(super) async fn delete(State(door): State<Door>, segments: Segments) -> Result<StatusCode, ApiError> {
     let service = door.service()?;
     service.passes.delete(&pass_id(&segments)?).await.map_err(refusal)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// The signed package.
+#[utoipa::path(get, path = "/api/passes/{pass_type}/{serial}/package", tag = "passes",
+    params(("pass_type" = String, Path, description = "Pass type identifier"), ("serial" = String, Path, description = "Serial number")),
+    security(("service_key" = [])), responses((status = 200, body = [u8], content_type = "application/vnd.apple.pkpass")))]
 pub(super) async fn package(
     State(door): State<Door>,
     segments: Segments,

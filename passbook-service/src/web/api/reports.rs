@@ -10,6 +10,8 @@ use crate::diagnose::cause_with_code;
 use crate::web::Door;
 
 /// What devices reported: unknown texts first, then the latest.
+#[utoipa::path(get, path = "/api/diagnoses", tag = "diagnoses", security(("service_key" = [])),
+    responses((status = 200, body = Object)))]
 pub(super) async fn diagnoses(State(door): State<Door>) -> Result<Json<Value>, ApiError> {
     let service = door.service()?;
     service.recorder.flush().await.map_err(|error| storage(&error))?;
@@ -33,6 +35,8 @@ pub(super) async fn diagnoses(State(door): State<Door>) -> Result<Json<Value>, A
 }
 
 /// The templates and the fields that each knows.
+#[utoipa::path(get, path = "/api/templates", tag = "templates", security(("service_key" = [])),
+    responses((status = 200, body = Object)))]
 pub(super) async fn templates(State(door): State<Door>) -> Result<Json<Value>, ApiError> {
     let service = door.service()?;
     let catalog = service.passes.catalog();

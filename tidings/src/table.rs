@@ -1,7 +1,7 @@
 //! Tables for people.
 
 /// Rows under their heads, each column as wide as its widest text. What somebody else wrote is shown without control characters.
-pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> =
         rows.iter().map(|row| row.iter().map(|text| text.escape_debug().to_string()).collect()).collect();
     let width = |column: usize| {

@@ -1,0 +1,29 @@
+//! `tidings pass`: templates, passes and their pictures, over the passbook-service's HTTP door or without one.
+
+mod arguments;
+mod show;
+
+use std::process::ExitCode;
+
+use tidings_shared::config::Settings;
+
+pub(crate) use arguments::PassCommand;
+
+use crate::commands::say;
+use crate::door::{Verdict, end};
+
+/// Carries out a command. Ends with 0 when all is well, with 1 when what was looked at is not, with 2 when that cannot be
+/// told.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub(crate) async fn run(settings: &Settings, command: &PassCommand) -> anyhow::Result<ExitCode> {
+    let verdict = match command {
+        PassCommand::Show(args) => show::run(settings, args).await,
+        PassCommand::Openapi => {
+            say(&tidings_passbook_service::openapi::text()?)?;
+            Ok(Verdict::Good)
+        }
+    };
+    Ok(end(verdict))
+}
