@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::package::{Issuer, Template, TemplateError, example_files};
+use crate::package::{Issuers, Template, TemplateError, example_files};
 
 /// Templates by name.
 pub struct Catalog(BTreeMap<String, Arc<Template>>);
@@ -16,7 +16,7 @@ impl Catalog {
     ///
     /// # Errors
     /// Everything that is wrong in any of them.
-    pub fn load(folder: Option<&Path>, issuer: &Issuer) -> anyhow::Result<Self> {
+    pub fn load(folder: Option<&Path>, issuers: &Issuers) -> anyhow::Result<Self> {
         let mut templates = BTreeMap::new();
         let mut faults = Vec::new();
         let example = Template::from_files("example", example_files()).map_err(anyhow::Error::new)?;
@@ -30,9 +30,11 @@ impl Catalog {
                 if hidden || !path.is_dir() {
                     continue;
                 }
-                let checked = Template::from_folder(&path).and_then(|template| match template.check_for(issuer) {
-                    Ok(()) => Ok(template),
-                    Err(faults) => Err(TemplateError { place: path.display().to_string(), faults }),
+                let checked = Template::from_folder(&path).and_then(|template| {
+                    match template.check_for(issuers.of_template(&template).issuer()) {
+                        Ok(()) => Ok(template),
+                        Err(faults) => Err(TemplateError { place: path.display().to_string(), faults }),
+                    }
                 });
                 match checked {
                     Ok(template) => {

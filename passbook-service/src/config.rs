@@ -7,10 +7,40 @@ use std::time::Duration;
 use tidings_shared::auth::ServiceKeys;
 use tidings_shared::config::{Kind, Setting, Settings};
 
-use crate::package::CertificateFiles;
+mod signing;
+
+pub use signing::TypeConfig;
 
 /// Every setting of the passbook-service.
-pub const SETTINGS: &[Setting] = &[
+pub const SETTINGS: &[Setting] = &joined::<{ length(PARTS) }>(PARTS);
+
+/// Each part of the service declares its own.
+const PARTS: &[&[Setting]] = &[OWN, signing::SETTINGS];
+
+const fn length(parts: &[&[Setting]]) -> usize {
+    let (mut part, mut count) = (0, 0);
+    while part < parts.len() {
+        count += parts[part].len();
+        part += 1;
+    }
+    count
+}
+
+const fn joined<const N: usize>(parts: &[&[Setting]]) -> [Setting; N] {
+    let mut all = [parts[0][0]; N];
+    let (mut part, mut index, mut next) = (0, 0, 0);
+    while part < parts.len() {
+        if index < parts[part].len() {
+            all[next] = parts[part][index];
+            (index, next) = (index + 1, next + 1);
+        } else {
+            (part, index) = (part + 1, 0);
+        }
+    }
+    all
+}
+
+const OWN: &[Setting] = &[
     Setting::new(
         "wallet.listen",
         Kind::Address,
@@ -44,26 +74,9 @@ pub const SETTINGS: &[Setting] = &[
         "wallet.pass_type",
         Kind::Text,
         "pass.dev.tidings.example",
-        "Pass type identifier: the UID of the signing certificate.",
+        "Pass type identifier: the UID of the signing certificate. Further types stand under wallet.types.",
     ),
     Setting::new("wallet.team", Kind::Text, "TIDINGSDEV", "Team identifier: the OU of the signing certificate."),
-    Setting::optional(
-        "wallet.signing.certificate",
-        Kind::Path,
-        "Pass Type ID certificate, PEM or DER. Unset (and no p12): development certificates are made in the data folder.",
-    ),
-    Setting::optional("wallet.signing.key", Kind::Path, "Its private key, PEM."),
-    Setting::optional(
-        "wallet.signing.p12",
-        Kind::Path,
-        "Certificate and key as a .p12 file, instead of certificate and key.",
-    ),
-    Setting::optional("wallet.signing.p12_password", Kind::Secret, "Password of the .p12 file."),
-    Setting::optional(
-        "wallet.signing.intermediate",
-        Kind::Path,
-        "Apple's WWDR certificate that issued the signing certificate, PEM or DER.",
-    ),
     Setting::new(
         "wallet.tokens",
         Kind::Choice(&["derived", "random"]),
@@ -138,12 +151,12 @@ pub struct Config {
     pub database_connections: u32,
     /// Folder of templates.
     pub templates: Option<PathBuf>,
-    /// Pass type identifier.
-    pub pass_type: String,
-    /// Team identifier.
-    pub team: String,
-    /// The signing identity; `None`: development certificates.
-    pub signing: Option<CertificateFiles>,
+    /// What is signed here; the first one is the default.
+    pub types: Vec<TypeConfig>,
+    /// Refuse key files that others may read.
+    pub check_key_permissions: bool,
+    /// How often certificate files are looked at.
+    pub signing_watch: Duration,
     /// How tokens are made.
     pub tokens: TokenMode,
     /// The push-gateway.
@@ -169,7 +182,7 @@ impl Config {
     /// What settings say together cannot be: all faults in one text.
     pub fn from_settings(settings: &Settings) -> anyhow::Result<Self> {
         let mut faults = Vec::new();
-        let signing = signing(settings, &mut faults);
+        let types = signing::types(settings, &mut faults);
         let public_url = settings.optional_text("wallet.public_url");
         let allow_http = settings.flag("wallet.allow_http");
         match &public_url {
@@ -179,7 +192,7 @@ impl Config {
             Some(url) if !url.starts_with("https://") && !url.starts_with("http://") => {
                 faults.push(format!("wallet.public_url: found `{url}`; give an https:// address"));
             }
-            None if signing.is_some() => faults.push(
+            None if types.iter().any(|one| !one.certificates.is_empty()) => faults.push(
                 "wallet.public_url: unset; with a signing certificate of your own it is required: the https:// address under which devices reach this service".to_owned(),
             ),
             _ => {}
@@ -205,9 +218,9 @@ impl Config {
             database: settings.database_or_data("wallet.database", "wallet.db"),
             database_connections: u32::try_from(settings.count("wallet.database_connections")).unwrap_or(16),
             templates: settings.optional_path("wallet.templates"),
-            pass_type: settings.text("wallet.pass_type"),
-            team: settings.text("wallet.team"),
-            signing,
+            types,
+            check_key_permissions: settings.flag("wallet.check_key_permissions"),
+            signing_watch: settings.duration("wallet.signing.watch"),
             tokens,
             gateway_url: settings.text("wallet.gateway.url"),
             gateway_ca: settings.optional_path("wallet.gateway.ca_file"),
@@ -217,40 +230,5 @@ impl Config {
             sequencer_batch: i64::try_from(settings.count("wallet.sequencer.batch")).unwrap_or(500),
             tag_wait: settings.duration("wallet.tag_wait"),
         })
-    }
-}
-
-fn signing(settings: &Settings, faults: &mut Vec<String>) -> Option<CertificateFiles> {
-    let path = |name: &str| settings.optional_path(&format!("wallet.signing.{name}"));
-    let intermediate = path("intermediate");
-    match (path("certificate"), path("key"), path("p12")) {
-        (None, None, None) => {
-            if intermediate.is_some() {
-                faults.push(
-                    "wallet.signing.intermediate: stands alone; set wallet.signing.certificate and .key, or .p12, too"
-                        .to_owned(),
-                );
-            }
-            None
-        }
-        (None, None, Some(file)) => {
-            let password = settings.optional_text("wallet.signing.p12_password").unwrap_or_default();
-            Some(CertificateFiles::Pkcs12 { file, password, intermediate })
-        }
-        (Some(certificate), Some(key), None) => Some(CertificateFiles::Pem { certificate, key, intermediate }),
-        (_, _, Some(_)) => {
-            faults.push("wallet.signing.p12: stands beside certificate or key; give one or the other".to_owned());
-            None
-        }
-        (Some(_), None, None) => {
-            faults.push("wallet.signing.key: unset; the certificate's private key is required".to_owned());
-            None
-        }
-        (None, Some(_), None) => {
-            faults.push(
-                "wallet.signing.certificate: unset; the certificate of wallet.signing.key is required".to_owned(),
-            );
-            None
-        }
     }
 }

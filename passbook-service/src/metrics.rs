@@ -33,6 +33,11 @@ struct CauseLabels {
     cause: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TypeLabels {
+    pass_type: String,
+}
+
 /// Counters and gauges. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -55,8 +60,7 @@ pub struct Metrics {
     pub last_tag: Gauge,
     /// Pushes that wait, in the whole database.
     pub pushes_pending: Gauge,
-    /// Seconds until the signing certificate or its intermediate ends.
-    pub certificate_expires: Gauge,
+    certificate_expires: Family<TypeLabels, Gauge>,
 }
 
 impl Metrics {
@@ -82,7 +86,7 @@ impl Metrics {
         registry.register("last_tag", "Greatest tag given by this process", metrics.last_tag.clone());
         registry.register(
             "certificate_expires_seconds",
-            "Seconds until the signing certificate or its intermediate ends",
+            "Seconds until the last signing certificate of a type, or its intermediate, ends",
             metrics.certificate_expires.clone(),
         );
         metrics
@@ -91,6 +95,11 @@ impl Metrics {
     /// Counts a request.
     pub fn request(&self, route: &str, status: u16) {
         self.requests.get_or_create(&RequestLabels { route: route.to_owned(), status }).inc();
+    }
+
+    /// Notes for how many seconds passes of a type can still be signed.
+    pub fn certificate_expires(&self, pass_type: &str, seconds: i64) {
+        self.certificate_expires.get_or_create(&TypeLabels { pass_type: pass_type.to_owned() }).set(seconds);
     }
 
     /// Counts a push.

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::diagnose::Recorder;
 use crate::metrics::Metrics;
 use crate::package::development::DevelopmentCertificates;
-use crate::package::{Builder, Issuer, Rules, SigningIdentity};
+use crate::package::{Builder, CertificateSource, Identities, Issuer, Issuers, Kind, Rules};
 use crate::store::Store;
 use crate::token::{TokenMaker, random_hex};
 use crate::update::pusher::Pusher;
@@ -60,8 +60,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
     let gateway_health = health.register("push-gateway");
 
     let port = listeners.http.local_addr()?.port();
-    let builder = Arc::new(builder(&config, port, &clock)?);
-    let catalog = Catalog::load(config.templates.as_deref(), builder.issuer())?;
+    let issuers = issuers(&config, port, &clock)?;
+    let catalog = Catalog::load(config.templates.as_deref(), &issuers)?;
     let tokens = TokenMaker::new(&config.tokens, &config.data)?;
     let http_client = client(config.gateway_ca.as_deref())?;
     if config.service_keys.is_empty() {
@@ -97,9 +97,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
                 refusal: Arc::default(),
             };
             let recorder = Recorder::new(store.clone(), clock.clone(), metrics.clone());
-            let (signing, watch_clock, watch_metrics) = (builder.clone(), clock.clone(), metrics.clone());
-            let public_url = builder.issuer().web_service_url.clone();
-            let passes = Passes::new(store.clone(), builder, catalog, tokens, waiter, metrics.clone(), clock.clone());
+            let (signing, watch_clock, watch_metrics) = (issuers.clone(), clock.clone(), metrics.clone());
+            let public_url = issuers.default_builder().issuer().web_service_url.clone();
+            let passes = Passes::new(store.clone(), issuers, catalog, tokens, waiter, metrics.clone(), clock.clone());
             let service = Arc::new(Service {
                 store: store.clone(),
                 passes,
@@ -118,7 +118,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
                 async move { sweep(&service.passes, &store, &after).await }
             });
             tasks.spawn(watch::database(store, database_health, after.clone()));
-            tasks.spawn(watch::certificate(signing, watch_clock, watch_metrics, after.clone()));
+            tasks.spawn(watch::certificates(signing, config.signing_watch, watch_clock, watch_metrics, after.clone()));
         }
         let served = server.await;
         after.begin();
@@ -131,28 +131,43 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
     Ok(())
 }
 
-fn builder(config: &Config, port: u16, clock: &Clock) -> anyhow::Result<Builder> {
+/// A builder for each configured type.
+fn issuers(config: &Config, port: u16, clock: &Clock) -> anyhow::Result<Issuers> {
     let now_ms = clock.now_ms();
-    let development = config.signing.is_none();
-    let files = match &config.signing {
-        Some(files) => files.clone(),
-        None => {
-            let made = DevelopmentCertificates::load_or_create(&config.data, &config.pass_type, &config.team, now_ms)?;
-            tracing::warn!(root = %made.root.display(), "passes are signed with a development certificate: no phone accepts them. Set wallet.signing.* for real ones");
-            made.files()
-        }
-    };
-    let identity = SigningIdentity::load(&files, &config.pass_type, &config.team, now_ms)?;
-    tracing::info!(certificate = identity.name(), "signing certificate loaded");
+    let development = config.types.iter().all(|one| one.certificates.is_empty());
     let web_service_url = config.public_url.clone().unwrap_or_else(|| format!("http://localhost:{port}"));
     let allow_http = config.allow_http || (development && config.public_url.is_none());
-    let issuer = Issuer {
-        pass_type: config.pass_type.clone(),
-        team: config.team.clone(),
-        web_service_url,
-        rules: Rules { allow_http },
+    let mut builders = Vec::new();
+    for (index, one) in config.types.iter().enumerate() {
+        let sources =
+            if development { development_certificate(config, index, now_ms)? } else { one.certificates.clone() };
+        let identities = Identities::load(&one.identifier, &one.team, sources, config.check_key_permissions, now_ms)?;
+        for identity in identities.all().iter() {
+            tracing::info!(pass_type = one.identifier, certificate = identity.name(), "signing certificate loaded");
+        }
+        let issuer = Issuer {
+            kind: Kind::of(&one.identifier),
+            pass_type: one.identifier.clone(),
+            team: one.team.clone(),
+            web_service_url: web_service_url.clone(),
+            rules: Rules { allow_http },
+        };
+        builders.push(Builder::new(issuer, identities));
+    }
+    let first = builders.remove(0);
+    Ok(Issuers::new(first, builders))
+}
+
+fn development_certificate(config: &Config, index: usize, now_ms: i64) -> anyhow::Result<Vec<CertificateSource>> {
+    let one = &config.types[index];
+    let made = if index == 0 {
+        let made = DevelopmentCertificates::load_or_create(&config.data, &one.identifier, &one.team, now_ms)?;
+        tracing::warn!(root = %made.root.display(), "passes are signed with a development certificate: no phone accepts them. Set wallet.signing.* for real ones");
+        made
+    } else {
+        DevelopmentCertificates::load_or_create_for(&config.data, &one.identifier, &one.team, now_ms)?
     };
-    Ok(Builder::new(issuer, identity))
+    Ok(vec![CertificateSource { place: "the development certificate".to_owned(), files: made.files() }])
 }
 
 /// Makes sure that the database has its clock; `None` when the shutdown came first.

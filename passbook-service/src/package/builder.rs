@@ -1,8 +1,11 @@
 //! From a pass's fields to the bytes that a phone opens.
 
 use super::fault::Faults;
+use super::identities::Identities;
+#[cfg(test)]
 use super::identity::SigningIdentity;
-use super::render::{Issuer, PassContent, TOKEN_STAND_IN};
+use super::issuer::Issuer;
+use super::render::{PassContent, TOKEN_STAND_IN};
 #[cfg(test)]
 use super::sha1_hex;
 use super::template::Template;
@@ -31,14 +34,14 @@ impl From<Faults> for BuildError {
 /// Builds packages for one issuer.
 pub struct Builder {
     issuer: Issuer,
-    identity: SigningIdentity,
+    identities: Identities,
 }
 
 impl Builder {
-    /// A builder that signs with `identity`.
+    /// A builder that signs with `identities`.
     #[must_use]
-    pub fn new(issuer: Issuer, identity: SigningIdentity) -> Self {
-        Self { issuer, identity }
+    pub fn new(issuer: Issuer, identities: impl Into<Identities>) -> Self {
+        Self { issuer, identities: identities.into() }
     }
 
     /// Who issues.
@@ -49,8 +52,22 @@ impl Builder {
 
     /// What it signs with.
     #[must_use]
-    pub fn identity(&self) -> &SigningIdentity {
-        &self.identity
+    pub fn identities(&self) -> &Identities {
+        &self.identities
+    }
+
+    /// The detached signature over a manifest, by the newest certificate that is valid now.
+    ///
+    /// # Errors
+    /// [`BuildError::Sign`]: every certificate of the type has ended, or the signature failed.
+    pub fn sign(&self, manifest: &[u8], now_ms: i64) -> Result<Vec<u8>, BuildError> {
+        let identity = self.identities.signing(now_ms).ok_or_else(|| {
+            BuildError::Sign(format!(
+                "every certificate of {} has ended or has yet to begin: renew it in the developer account and replace the files",
+                self.issuer.pass_type
+            ))
+        })?;
+        identity.sign_detached(manifest, now_ms).map_err(|error| BuildError::Sign(error.to_string()))
     }
 
     /// Hexadecimal SHA-256 of the manifest that the pass has with a stand-in for its token. Tokens never change,
@@ -77,8 +94,7 @@ impl Builder {
     ) -> Result<Vec<u8>, BuildError> {
         let pass_json = template.render(&self.issuer, pass, token)?;
         let manifest = manifest::manifest(template, &pass_json);
-        let signature =
-            self.identity.sign_detached(&manifest, now_ms).map_err(|error| BuildError::Sign(error.to_string()))?;
+        let signature = self.sign(&manifest, now_ms)?;
         Ok(archive::pack(template, &pass_json, &manifest, &signature)?)
     }
 }

@@ -34,6 +34,11 @@ impl Certificate {
         }
     }
 
+    /// The bytes that it was read from.
+    pub(super) fn der(&self) -> &[u8] {
+        &self.der
+    }
+
     /// The subject's user id (OID 0.9.2342.19200300.100.1.1): the pass type identifier.
     pub(super) fn uid(&self) -> Option<String> {
         attribute(&self.parsed.tbs_certificate.subject, USER_ID)

@@ -65,6 +65,21 @@ impl DevelopmentCertificates {
         }
     }
 
+    /// The paths of a further type: root and intermediate are the same for all.
+    #[must_use]
+    pub fn paths_for(data: &Path, type_identifier: &str) -> Self {
+        let first = Self::paths(data);
+        let safe: String =
+            type_identifier.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+        let folder = data.join("wallet").join("certificates");
+        Self {
+            certificate: folder.join(format!("{safe}.pem")),
+            certificate_chain: folder.join(format!("{safe}-chain.pem")),
+            key: folder.join(format!("{safe}.key")),
+            ..first
+        }
+    }
+
     /// The files as the signing identity wants them.
     #[must_use]
     pub fn files(&self) -> CertificateFiles {
@@ -81,13 +96,24 @@ impl DevelopmentCertificates {
     /// # Errors
     /// When the folder cannot be written or holds something unusable.
     pub fn load_or_create(data: &Path, pass_type: &str, team: &str, now_ms: i64) -> Result<Self, DevelopmentError> {
-        let paths = Self::paths(data);
+        Self::create(Self::paths(data), pass_type, team, now_ms)
+    }
+
+    /// The same for a further type, beside the first one's files.
+    ///
+    /// # Errors
+    /// As [`DevelopmentCertificates::load_or_create`].
+    pub fn load_or_create_for(data: &Path, pass_type: &str, team: &str, now_ms: i64) -> Result<Self, DevelopmentError> {
+        Self::create(Self::paths_for(data, pass_type), pass_type, team, now_ms)
+    }
+
+    fn create(paths: Self, pass_type: &str, team: &str, now_ms: i64) -> Result<Self, DevelopmentError> {
         let usable = |identity: SigningIdentity| identity.expires_soon(now_ms).is_none();
         if SigningIdentity::load(&paths.files(), pass_type, team, now_ms).is_ok_and(usable) && paths.root.exists() {
             return Ok(paths);
         }
         let now = OffsetDateTime::from_unix_timestamp(now_ms.div_euclid(1000)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        let folder = paths.root.parent().unwrap_or(data);
+        let folder = paths.root.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder).map_err(|error| DevelopmentError::File { place: folder.to_owned(), error })?;
         let intermediate_key = folder.join("intermediate.key");
         let (certificate, key) = match existing_authority(&paths, &intermediate_key, now_ms) {

@@ -43,6 +43,8 @@ pub struct SigningIdentity {
     pub(super) certificate: Certificate,
     /// Intermediates, nearest first, without the root.
     pub(super) chain: Vec<Certificate>,
+    /// When all of them are valid: from and until, ms since 1970.
+    valid_ms: (i64, i64),
 }
 
 /// Checks that failed at start, each with what was found and what to do.
@@ -50,12 +52,22 @@ pub struct SigningIdentity {
 pub struct IdentityError(Vec<(&'static str, String, String)>);
 
 impl IdentityError {
-    fn one(check: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(super) fn one(check: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self(vec![(check, found.into(), remedy.into())])
     }
 
     fn add(&mut self, check: &'static str, found: impl Into<String>, remedy: impl Into<String>) {
         self.0.push((check, found.into(), remedy.into()));
+    }
+
+    /// Takes over the failed checks of the certificate that a table of the configuration names.
+    pub(super) fn extend(&mut self, place: &str, other: Self) {
+        self.0.extend(other.0.into_iter().map(|(check, found, remedy)| (check, format!("{place}: {found}"), remedy)));
+    }
+
+    /// `Ok` when no check failed.
+    pub(super) fn into_result(self) -> Result<(), Self> {
+        if self.0.is_empty() { Ok(()) } else { Err(self) }
     }
 
     /// The names of the failed checks.
@@ -86,8 +98,44 @@ impl SigningIdentity {
     /// Every check that failed: which, what was found, what to do.
     pub fn load(files: &CertificateFiles, pass_type: &str, team: &str, now_ms: i64) -> Result<Self, IdentityError> {
         let identity = Self::read(files)?;
-        identity.check(pass_type, team, now_ms)?;
+        let mut failed = identity.check(pass_type, team);
+        failed.0.extend(identity.check_time(now_ms).err().unwrap_or_default().0);
+        failed.into_result()?;
         Ok(identity)
+    }
+
+    /// As [`SigningIdentity::load`], but a certificate that has ended or has yet to begin is taken too.
+    ///
+    /// # Errors
+    /// Every other check that failed.
+    pub fn load_at_any_time(files: &CertificateFiles, pass_type: &str, team: &str) -> Result<Self, IdentityError> {
+        let identity = Self::read(files)?;
+        identity.check(pass_type, team).into_result()?;
+        Ok(identity)
+    }
+
+    /// From and until when every certificate of the chain is valid, ms since 1970.
+    #[must_use]
+    pub fn valid_ms(&self) -> (i64, i64) {
+        self.valid_ms
+    }
+
+    /// Whether it may sign at this time.
+    #[must_use]
+    pub fn is_valid(&self, now_ms: i64) -> bool {
+        (self.valid_ms.0..=self.valid_ms.1).contains(&now_ms)
+    }
+
+    /// Hexadecimal SHA-256 of the certificate: what `openssl x509 -fingerprint -sha256` shows, without colons.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        super::hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.certificate.der()).as_ref())
+    }
+
+    /// Who issued the certificate: the issuer's common name.
+    #[must_use]
+    pub fn issuer_name(&self) -> String {
+        self.certificate.issuer_name()
     }
 
     /// Whole days until the certificate ends, when that is near enough to warn about it.
@@ -100,7 +148,7 @@ impl SigningIdentity {
     /// When the first certificate of the chain ends, ms since 1970.
     #[must_use]
     pub fn expires_at_ms(&self) -> i64 {
-        std::iter::once(&self.certificate).chain(&self.chain).map(|part| part.validity_ms().1).min().unwrap_or_default()
+        self.valid_ms.1
     }
 
     /// The certificate's common name.
@@ -136,10 +184,14 @@ impl SigningIdentity {
             certificates.extend(read_certificates(intermediate)?);
         }
         let chain = chain_of(&certificate, &certificates);
-        Ok(Self { key, certificate, chain })
+        let valid_ms = std::iter::once(&certificate)
+            .chain(&chain)
+            .map(Certificate::validity_ms)
+            .fold((i64::MIN, i64::MAX), |(latest, earliest), (from, until)| (latest.max(from), earliest.min(until)));
+        Ok(Self { key, certificate, chain, valid_ms })
     }
 
-    fn check(&self, pass_type: &str, team: &str, now_ms: i64) -> Result<(), IdentityError> {
+    fn check(&self, pass_type: &str, team: &str) -> IdentityError {
         let mut failed = IdentityError::default();
         let name = self.certificate.name();
         match self.certificate.uid() {
@@ -158,13 +210,29 @@ impl SigningIdentity {
                 "set wallet.team to the certificate's OU, or use a certificate of that team",
             ),
         }
+        if self.chain.is_empty() {
+            failed.add(
+                "chain complete",
+                format!("the issuer of \"{name}\", \"{}\", is missing", self.certificate.issuer_name()),
+                GET_WWDR,
+            );
+        }
+        failed
+    }
+
+    /// That every certificate of the chain is valid at this time.
+    ///
+    /// # Errors
+    /// Names those that are not, and what to do.
+    pub(super) fn check_time(&self, now_ms: i64) -> Result<(), IdentityError> {
+        let mut failed = IdentityError::default();
         for part in std::iter::once(&self.certificate).chain(&self.chain) {
             let (from, until) = part.validity_ms();
             if now_ms > until {
                 failed.add(
                     "not expired",
                     format!("\"{}\" ended on {}", part.name(), day(until)),
-                    "renew it in the developer account and restart",
+                    "renew it in the developer account and replace the files",
                 );
             } else if now_ms < from {
                 failed.add(
@@ -174,14 +242,7 @@ impl SigningIdentity {
                 );
             }
         }
-        if self.chain.is_empty() {
-            failed.add(
-                "chain complete",
-                format!("the issuer of \"{name}\", \"{}\", is missing", self.certificate.issuer_name()),
-                GET_WWDR,
-            );
-        }
-        if failed.0.is_empty() { Ok(()) } else { Err(failed) }
+        failed.into_result()
     }
 }
 

@@ -3,22 +3,10 @@
 use serde_json::{Map, Value};
 
 use super::fault::Faults;
+use super::issuer::Issuer;
 use super::template::Template;
-use super::validate::{self, Rules};
+use super::validate;
 use super::{hex, placeholder};
-
-/// Who issues passes, and where their devices ask for updates.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Issuer {
-    /// `passTypeIdentifier`, the UID of the signing certificate.
-    pub pass_type: String,
-    /// `teamIdentifier`, the OU of the signing certificate.
-    pub team: String,
-    /// `webServiceURL`, without a slash at its end.
-    pub web_service_url: String,
-    /// Rules that depend on the installation.
-    pub rules: Rules,
-}
 
 /// What distinguishes one pass from another.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +52,12 @@ pub(super) const BUILT_IN: [&str; 2] = ["serialNumber", "passTypeIdentifier"];
 pub(super) const TOKEN_STAND_IN: &str = "the-token-of-this-pass-is-not-known-here";
 
 impl Template {
+    /// The `passTypeIdentifier` that the template names, if it does.
+    #[must_use]
+    pub fn pass_type(&self) -> Option<&str> {
+        self.pass.get("passTypeIdentifier")?.as_str()
+    }
+
     /// Checks the template for an issuer: everything that does not depend on fields, and that the template was
     /// not made for somebody else.
     ///

@@ -9,7 +9,7 @@ use tidings_shared::storage::StorageError;
 use super::sequencer::TagWaiter;
 use crate::catalog::Catalog;
 use crate::metrics::Metrics;
-use crate::package::{Builder, Faults, PassContent, Template, valid_field_name};
+use crate::package::{Builder, Faults, Issuers, Kind, PassContent, Template, valid_field_name};
 use crate::store::{NewPass, PassId, PassRow, PassUpdate, Store, Stored};
 use crate::token::{self, TokenMaker};
 
@@ -35,7 +35,7 @@ pub enum ChangeError {
     #[error("the pass would break Apple's rules:\n{0}")]
     Invalid(Faults),
     /// This process has no certificate for the pass type.
-    #[error("this service signs passes of type {0} only")]
+    #[error("this service has no certificate for this pass type; it signs {0}")]
     OtherPassType(String),
     /// The database failed.
     #[error(transparent)]
@@ -52,6 +52,9 @@ pub enum ChangeError {
 pub struct Create {
     /// The template's name.
     pub template: String,
+    /// Pass type identifier; absent: the template's if it names one that is served, else the first configured one.
+    #[serde(default, rename = "passType")]
+    pub pass_type: Option<String>,
     /// The serial number; made when absent.
     #[serde(default)]
     pub serial: Option<String>,
@@ -101,10 +104,10 @@ pub struct Changed {
     pub tag: Option<i64>,
 }
 
-/// The passes of one pass type.
+/// The passes of all types that are signed here.
 pub struct Passes {
     store: Store,
-    builder: Arc<Builder>,
+    issuers: Issuers,
     catalog: Catalog,
     tokens: TokenMaker,
     waiter: TagWaiter,
@@ -117,20 +120,20 @@ impl Passes {
     #[must_use]
     pub fn new(
         store: Store,
-        builder: Arc<Builder>,
+        issuers: Issuers,
         catalog: Catalog,
         tokens: TokenMaker,
         waiter: TagWaiter,
         metrics: Metrics,
         clock: Clock,
     ) -> Self {
-        Self { store, builder, catalog, tokens, waiter, metrics, clock }
+        Self { store, issuers, catalog, tokens, waiter, metrics, clock }
     }
 
-    /// Signs for this pass type.
+    /// The types that are signed here.
     #[must_use]
-    pub fn builder(&self) -> &Arc<Builder> {
-        &self.builder
+    pub fn issuers(&self) -> &Issuers {
+        &self.issuers
     }
 
     /// The templates.
@@ -145,6 +148,10 @@ impl Passes {
     /// See [`ChangeError`].
     pub async fn create(&self, mut create: Create) -> Result<Created, ChangeError> {
         let template = self.template(&create.template)?;
+        let builder = match &create.pass_type {
+            Some(pass_type) => self.builder(pass_type)?,
+            None => self.issuers.of_template(template),
+        };
         let serial = match create.serial {
             Some(serial) if valid_serial(&serial) => serial,
             Some(_) => return Err(ChangeError::BadSerial),
@@ -154,8 +161,8 @@ impl Passes {
         check_fields(template, &create.fields)?;
         let user_info = create.user_info.filter(|value| !value.is_null());
         let content = PassContent { serial: &serial, fields: &create.fields, user_info: user_info.as_ref() };
-        let fingerprint = self.builder.fingerprint(template, content).map_err(ChangeError::Invalid)?;
-        let pass_type = self.builder.issuer().pass_type.clone();
+        let fingerprint = builder.fingerprint(template, content).map_err(ChangeError::Invalid)?;
+        let pass_type = builder.issuer().pass_type.clone();
         let made = self.tokens.make(&pass_type, &serial)?;
         let id = PassId { pass_type, serial };
         let pass = NewPass {
@@ -165,7 +172,7 @@ impl Passes {
             user_info,
             token_hash: token::hash(&made.token),
             token_nonce: made.nonce,
-            basis: template.basis(self.builder.issuer()),
+            basis: template.basis(builder.issuer()),
             fingerprint,
         };
         if !self.store.insert_pass(&pass, self.clock.now_ms()).await? {
@@ -212,7 +219,7 @@ impl Passes {
     /// See [`ChangeError`].
     pub async fn refresh(&self, pass: PassRow) -> Result<PassRow, ChangeError> {
         let template = self.template(&pass.template)?;
-        if pass.basis == template.basis(self.builder.issuer()) {
+        if pass.basis == template.basis(self.builder(&pass.id.pass_type)?.issuer()) {
             return Ok(pass);
         }
         Ok(self.update(&pass.id, |pass| (pass.fields.clone(), pass.user_info.clone())).await?.pass)
@@ -238,10 +245,7 @@ impl Passes {
         id: &PassId,
         decide: impl FnOnce(&PassRow) -> (Map<String, Value>, Option<Value>),
     ) -> Result<Stored, ChangeError> {
-        let issuer = self.builder.issuer();
-        if id.pass_type != issuer.pass_type {
-            return Err(ChangeError::OtherPassType(issuer.pass_type.clone()));
-        }
+        let builder = self.builder(&id.pass_type)?;
         let decided = self.store.update_pass(id, self.clock.now_ms(), |pass| {
             let (fields, user_info) = decide(pass);
             let template = self.template(&pass.template)?;
@@ -249,8 +253,8 @@ impl Passes {
                 check_fields(template, &fields)?;
             }
             let content = PassContent { serial: &pass.id.serial, fields: &fields, user_info: user_info.as_ref() };
-            let fingerprint = self.builder.fingerprint(template, content).map_err(ChangeError::Invalid)?;
-            let basis = template.basis(issuer);
+            let fingerprint = builder.fingerprint(template, content).map_err(ChangeError::Invalid)?;
+            let basis = template.basis(builder.issuer());
             let same = fields == pass.fields
                 && user_info == pass.user_info
                 && basis == pass.basis
@@ -265,6 +269,12 @@ impl Passes {
             self.metrics.no_ops.inc();
         }
         Ok(stored)
+    }
+
+    /// Signs passes of this type.
+    fn builder(&self, pass_type: &str) -> Result<&Arc<Builder>, ChangeError> {
+        let ours = self.issuers.get(pass_type).filter(|builder| builder.issuer().kind == Kind::Pass);
+        ours.ok_or_else(|| ChangeError::OtherPassType(self.issuers.types()))
     }
 
     fn template(&self, name: &str) -> Result<&Arc<Template>, ChangeError> {

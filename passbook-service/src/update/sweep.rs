@@ -4,19 +4,26 @@
 use tidings_shared::lifecycle::Shutdown;
 
 use super::Passes;
+use crate::package::Issuer;
 use crate::store::Store;
 
 const PAGE: i64 = 200;
 
 /// Goes once through the passes that are out of date.
 pub async fn sweep(passes: &Passes, store: &Store, shutdown: &Shutdown) {
-    for name in passes.catalog().names() {
-        let Some(template) = passes.catalog().get(&name) else { continue };
-        let issuer = passes.builder().issuer();
+    let builders: Vec<_> = passes.issuers().passes().cloned().collect();
+    for builder in &builders {
+        sweep_type(passes, store, builder.issuer(), shutdown).await;
+    }
+}
+
+async fn sweep_type(passes: &Passes, store: &Store, issuer: &Issuer, shutdown: &Shutdown) {
+    for name in &passes.catalog().names() {
+        let Some(template) = passes.catalog().get(name) else { continue };
         let basis = template.basis(issuer);
         let (mut after, mut renewed, mut failed) = (String::new(), 0_u64, 0_u64);
         loop {
-            let page = match store.outdated(&issuer.pass_type, &name, &basis, &after, PAGE).await {
+            let page = match store.outdated(&issuer.pass_type, name, &basis, &after, PAGE).await {
                 Ok(page) => page,
                 Err(error) => {
                     tracing::error!(%error, template = name, "looking for outdated passes failed; they are renewed when they are next asked for");

@@ -66,7 +66,10 @@ pub(super) async fn build(service: &Arc<Service>, pass: PassRow, token: String) 
         tracing::error!(template = pass.template, "a pass's template is missing");
         return Err(ApiError::internal());
     };
-    let builder = service.passes.builder().clone();
+    let Some(builder) = service.passes.issuers().get(&pass.id.pass_type).cloned() else {
+        tracing::error!(pass_type = pass.id.pass_type, "there is no certificate for a pass's type");
+        return Err(ApiError::internal());
+    };
     let now_ms = service.clock.now_ms();
     let built = tokio::task::spawn_blocking(move || {
         let content = PassContent { serial: &pass.id.serial, fields: &pass.fields, user_info: pass.user_info.as_ref() };

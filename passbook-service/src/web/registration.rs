@@ -67,28 +67,32 @@ fn pass_of(segments: &Segments) -> Option<PassId> {
     Some(PassId { pass_type: segments.id(4)?.to_owned(), serial: segments.id(5)?.to_owned() })
 }
 
-/// Who has the token of the pass of our type with that serial number is told that the type is wrong.
+/// Who has the token of a pass of one of our types with that serial number is told that the type is wrong.
 async fn of_another_type(service: &Service, headers: &HeaderMap, id: Option<&PassId>, refusal: Refusal) -> Refusal {
-    let ours = &service.passes.builder().issuer().pass_type;
-    let Some(id) = id.filter(|id| id.pass_type != *ours) else { return refusal };
-    let same_serial = PassId { pass_type: ours.clone(), serial: id.serial.clone() };
-    match authenticate(service, headers, Some(&same_serial)).await {
-        Ok(_) => check_pass_type(service, id).map_or_else(Refusal::Error, |()| refusal),
-        Err(other) => other,
+    let issuers = service.passes.issuers();
+    let Some(id) = id.filter(|id| issuers.get(&id.pass_type).is_none()) else { return refusal };
+    for builder in issuers.iter() {
+        let same_serial = PassId { pass_type: builder.issuer().pass_type.clone(), serial: id.serial.clone() };
+        match authenticate(service, headers, Some(&same_serial)).await {
+            Ok(_) => return check_pass_type(service, id).map_or_else(Refusal::Error, |()| refusal),
+            Err(Refusal::Unauthorized) => {}
+            Err(other) => return other,
+        }
     }
+    refusal
 }
 
-/// A pass of another type than the certificate's could never be updated: somebody has to look at that.
+/// A pass of a type without a certificate here could never be updated: somebody has to look at that.
 pub(super) fn check_pass_type(service: &Service, id: &PassId) -> Result<(), ApiError> {
-    let ours = &service.passes.builder().issuer().pass_type;
-    if id.pass_type == *ours {
+    let issuers = service.passes.issuers();
+    if issuers.get(&id.pass_type).is_some() {
         return Ok(());
     }
     service.metrics.foreign_pass_types.inc();
     tracing::error!(
         pass_type = id.pass_type,
-        ours,
-        "a device asks for a pass of a type that the signing certificate is not for: was the certificate replaced by another type's?"
+        ours = issuers.types(),
+        "a device asks for a pass of a type that no signing certificate is for: was the certificate replaced by another type's?"
     );
     Err(ApiError::new(StatusCode::NOT_FOUND, "pass_type_not_served", "passes of this type are not served here"))
 }

@@ -20,3 +20,4 @@ mod sequencer;
 mod start;
 mod support;
 mod tags;
+mod types;

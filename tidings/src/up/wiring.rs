@@ -101,12 +101,18 @@ pub(super) fn after_simulators(
     app(APP, "webpush.private_key_file", &credentials.webpush_key_file.display());
     app(APP, "webpush.contact", &"mailto:development@tidings.example");
     if development_passes(settings) {
-        let certificates = DevelopmentCertificates::paths(&settings.path("data"));
-        let pass_type = settings.text("wallet.pass_type");
-        app(&pass_type, "apns.topic", &pass_type);
-        app(&pass_type, "apns.certificate_file", &certificates.certificate_chain.display());
-        app(&pass_type, "apns.certificate_key_file", &certificates.key.display());
-        app(&pass_type, "apns.url", &credentials.apns_url);
+        let data = settings.path("data");
+        let first = (settings.text("wallet.pass_type"), DevelopmentCertificates::paths(&data));
+        let further = settings.names("wallet.types").into_iter().map(|name| {
+            let paths = DevelopmentCertificates::paths_for(&data, &name);
+            (name, paths)
+        });
+        for (pass_type, certificates) in std::iter::once(first).chain(further) {
+            app(&pass_type, "apns.topic", &pass_type);
+            app(&pass_type, "apns.certificate_file", &certificates.certificate_chain.display());
+            app(&pass_type, "apns.certificate_key_file", &certificates.key.display());
+            app(&pass_type, "apns.url", &credentials.apns_url);
+        }
     }
     Ok(())
 }
@@ -124,13 +130,25 @@ pub(crate) fn reach(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
+/// Whether no certificate is configured: then the passbook-service signs with its own.
 fn development_passes(settings: &Settings) -> bool {
-    settings.optional_path("wallet.signing.certificate").is_none()
-        && settings.optional_path("wallet.signing.p12").is_none()
+    let named = |table: &str, part: &str| {
+        settings.names(table).into_iter().map(|name| Settings::named(table, &name, part)).collect::<Vec<_>>()
+    };
+    let mut unset = vec!["wallet.signing.certificate".to_owned(), "wallet.signing.p12".to_owned()];
+    for file in ["certificate", "p12"] {
+        unset.extend(named("wallet.types", &format!("signing.{file}")));
+        unset.extend(named("wallet.certificates", file));
+    }
+    unset.iter().all(|path| settings.optional_path(path).is_none())
 }
 
 fn pass_certificates(settings: &Settings, data: &Path, clock: &Clock) -> anyhow::Result<DevelopmentCertificates> {
-    let (pass_type, team) = (settings.text("wallet.pass_type"), settings.text("wallet.team"));
-    DevelopmentCertificates::load_or_create(data, &pass_type, &team, clock.now_ms())
-        .context("the development certificates for passes cannot be made")
+    let (pass_type, team, now_ms) = (settings.text("wallet.pass_type"), settings.text("wallet.team"), clock.now_ms());
+    let first = DevelopmentCertificates::load_or_create(data, &pass_type, &team, now_ms);
+    let further = settings.names("wallet.types").into_iter().try_for_each(|name| {
+        let own = settings.optional_text(&Settings::named("wallet.types", &name, "team"));
+        DevelopmentCertificates::load_or_create_for(data, &name, own.as_ref().unwrap_or(&team), now_ms).map(drop)
+    });
+    first.and_then(|first| further.map(|()| first)).context("the development certificates for passes cannot be made")
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::package::development::DevelopmentCertificates;
-use crate::package::{Rules, example_files};
+use crate::package::{Kind, Rules, example_files};
 
 const NOW: i64 = 1_790_000_000_000;
 
@@ -22,6 +22,7 @@ fn made() -> Made {
     let paths = DevelopmentCertificates::load_or_create(folder.path(), pass_type, team, NOW).unwrap();
     let identity = SigningIdentity::load(&paths.files(), pass_type, team, NOW).unwrap();
     let issuer = Issuer {
+        kind: Kind::Pass,
         pass_type: pass_type.to_owned(),
         team: team.to_owned(),
         web_service_url: "https://wallet.example.org".to_owned(),
