@@ -24,7 +24,7 @@ use crate::store::Store;
 use crate::token::{TokenMaker, random_hex};
 use crate::update::pusher::Pusher;
 use crate::update::sequencer::Sequencer;
-use crate::update::{Passes, sweep};
+use crate::update::{Passes, keep_current};
 use crate::watch;
 use crate::web::{Door, Service, router};
 
@@ -115,7 +115,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
             tasks.spawn(recorder.run(after.clone()));
             tasks.spawn({
                 let (store, after) = (store.clone(), after.clone());
-                async move { sweep(&service.passes, &store, &after).await }
+                async move { keep_current(&service.passes, &store, &after).await }
             });
             tasks.spawn(watch::database(store, database_health, after.clone()));
             tasks.spawn(watch::certificates(signing, config.signing_watch, watch_clock, watch_metrics, after.clone()));

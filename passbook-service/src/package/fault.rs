@@ -36,6 +36,12 @@ impl Faults {
         if self.0.is_empty() { Ok(()) } else { Err(self) }
     }
 
+    /// The single faults as they are.
+    #[must_use]
+    pub fn into_list(self) -> Vec<Fault> {
+        self.0
+    }
+
     /// The single faults, in the order in which they were found.
     #[must_use]
     pub fn list(&self) -> &[Fault] {

@@ -1,5 +1,7 @@
 //! `pass.json` of one pass: the template with its placeholders filled and the issuer's keys set.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use super::fault::Faults;
@@ -98,17 +100,48 @@ impl Template {
         Ok(issued.to_string().into_bytes())
     }
 
-    /// Identifies what a rendered pass depends on besides its own fields.
+    /// Identifies what a rendered pass depends on besides its own fields. Begins with the revision of an uploaded
+    /// template, so that a process with an older one does not take a pass back.
     #[must_use]
     pub fn basis(&self, issuer: &Issuer) -> String {
         let text = format!("{}\n{}\n{}\n{}", self.digest, issuer.pass_type, issuer.team, issuer.web_service_url);
-        hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref())
+        let hash = hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref());
+        if self.revision == 0 { hash } else { format!("{}:{hash}", self.revision) }
     }
 
-    /// Fields of `fields` that no placeholder of this template names.
+    /// The revision in a basis; 0 for templates that were not uploaded.
     #[must_use]
-    pub fn unknown_fields(&self, fields: &Map<String, Value>) -> Vec<String> {
-        fields.keys().filter(|name| !self.fields.contains(*name)).cloned().collect()
+    pub fn revision_of(basis: &str) -> i64 {
+        basis.split_once(':').and_then(|(revision, _)| revision.parse().ok()).unwrap_or(0)
+    }
+
+    /// `pass.json` of one pass with a stand-in for its token: to look at, never to sign.
+    ///
+    /// # Errors
+    /// Missing fields, and every rule that the filled pass breaks.
+    pub fn preview_json(&self, issuer: &Issuer, pass: PassContent<'_>) -> Result<Value, Faults> {
+        let bytes = self.render(issuer, pass, TOKEN_STAND_IN)?;
+        Ok(serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    /// The texts of a language (`de` also stands for `de-AT`); empty when there are none.
+    #[must_use]
+    pub fn strings_of(&self, language: &str) -> BTreeMap<String, String> {
+        let primary = language.split(['-', '_']).next().unwrap_or(language);
+        let found = self.strings.get(language).or_else(|| self.strings.get(primary));
+        found.cloned().unwrap_or_default()
+    }
+
+    /// The texts of the template's own language: English, or the first that there is.
+    #[must_use]
+    pub fn default_strings(&self) -> BTreeMap<String, String> {
+        self.strings.get("en").or_else(|| self.strings.values().next()).cloned().unwrap_or_default()
+    }
+
+    /// The languages that there are texts for.
+    #[must_use]
+    pub fn languages(&self) -> Vec<String> {
+        self.strings.keys().cloned().collect()
     }
 
     fn with_issuer(

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use serde_json::Value;
 
-use super::fault::Faults;
+use super::fault::{Fault, Faults};
 use super::validate::{self, Rules};
+use super::strings::{self, Strings};
 use super::{hex, placeholder, sha1_hex};
 
 /// Made by the builder; a template never brings its own.
@@ -39,6 +40,12 @@ pub struct Template {
     pub fields: BTreeSet<String>,
     /// Hexadecimal SHA-256 over all files: differs when anything in the folder differs.
     pub digest: String,
+    /// The texts of each language.
+    pub(super) strings: BTreeMap<String, Strings>,
+    /// What Wallet takes, and people will wonder about.
+    pub warnings: Vec<Fault>,
+    /// Counts the versions of an uploaded template; 0 for others.
+    pub revision: i64,
 }
 
 /// A template that cannot be used, with everything that is wrong in it.
@@ -81,6 +88,7 @@ impl Template {
         let mut faults = Faults::default();
         let mut pass = None;
         let mut kept = BTreeMap::new();
+        let mut strings = BTreeMap::new();
         for (file, bytes) in files {
             if RESERVED.contains(&file.as_str()) {
                 faults.add(file, "a file of that name", "is made by the service: take it out of the template");
@@ -91,6 +99,12 @@ impl Template {
                 }
             } else {
                 check_file(&file, &bytes, &mut faults);
+                if let Some(language) = file.strip_suffix(".lproj/pass.strings") {
+                    match strings::parse(&bytes) {
+                        Ok(texts) => drop(strings.insert(language.to_owned(), texts)),
+                        Err((line, found)) => faults.add(format!("{file}, line {line}"), found, "a line is written \"key\" = \"value\";"),
+                    }
+                }
                 kept.insert(file, TemplateFile { sha1: sha1_hex(&bytes), bytes: bytes.into() });
             }
         }
@@ -105,7 +119,8 @@ impl Template {
         fields.retain(|field| !super::render::BUILT_IN.contains(&field.as_str()));
         faults.into_result()?;
         let digest = digest_of(&pass, &kept);
-        Ok(Self { name: name.to_owned(), pass, files: kept, fields, digest })
+        let warnings = super::warnings::of(&pass, &kept, &strings);
+        Ok(Self { name: name.to_owned(), pass, files: kept, fields, digest, strings, warnings, revision: 0 })
     }
 
     /// Checks what can be known before there is a pass: `issued` is the `pass.json` with the issuer's keys set.
@@ -169,13 +184,7 @@ fn check_file(name: &str, bytes: &[u8], faults: &mut Faults) {
         Some("png") => {
             faults.add(name, "another format inside", "is a PNG image: save it as PNG, renaming is not enough")
         }
-        Some("strings") if name.contains('/') => {
-            // Apple's tools write UTF-16; our own check is for the common mistake, Latin-1.
-            let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
-            if !utf16 && std::str::from_utf8(bytes).is_err() {
-                faults.add(name, "bytes that are not UTF-8", "is UTF-8, or UTF-16 with a byte order mark");
-            }
-        }
+        Some("strings") if name.contains('/') => {}
         Some("strings") => {
             faults.add(name, "it at the top", "belongs into a language folder, for example en.lproj/pass.strings")
         }

@@ -7,6 +7,7 @@ mod passes;
 mod pushes;
 mod query;
 mod registrations;
+mod templates;
 mod versions;
 
 use sqlx::{Any, Transaction};
@@ -18,6 +19,7 @@ pub use passes::{NewPass, PassRow, PassUpdate, Stored, Unread};
 pub use pushes::{DuePush, PushResult};
 pub use query::{MOST_SERIALS, PassQuery};
 pub use registrations::{Listing, Registered};
+pub use templates::TemplateHead;
 pub use versions::Version;
 
 /// A pass's name: its type and serial number.

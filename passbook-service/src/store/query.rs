@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sqlx::any::AnyArguments;
 use sqlx::query::Query;
-use sqlx::{Any, AssertSqlSafe, Row};
-use tidings_shared::storage::{Dialect, StorageError};
+use sqlx::{Any, Row};
+use tidings_shared::storage::{Dialect, StorageError, rows};
 use utoipa::ToSchema;
 
 use super::passes::pass_from;
@@ -152,29 +152,17 @@ impl Condition {
     }
 }
 
-/// A statement with `?` places as this database wants it.
-pub(super) fn statement(dialect: Dialect, text: &str) -> AssertSqlSafe<String> {
-    if dialect == Dialect::Sqlite {
-        return AssertSqlSafe(text.to_owned());
-    }
-    let mut parts = text.split('?');
-    let mut numbered = parts.next().unwrap_or_default().to_owned();
-    for (number, part) in parts.enumerate() {
-        numbered.push_str(&format!("${}{part}", number + 1));
-    }
-    AssertSqlSafe(numbered)
-}
-
 impl Store {
     /// How many passes a query finds.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn count_passes(&self, query: &PassQuery) -> Result<i64, StorageError> {
-        let dialect = self.database.dialect();
-        let condition = query.condition(dialect);
-        let text = statement(dialect, &format!("SELECT COUNT(*) AS n FROM wallet_passes p WHERE {}", condition.sql));
-        let row = condition.bind(sqlx::query(text)).fetch_one(self.database.pool()).await?;
+        let condition = query.condition(self.database.dialect());
+        let mut connection = self.database.pool().acquire().await?;
+        let text = format!("SELECT COUNT(*) AS n FROM wallet_passes p WHERE {}", condition.sql);
+        let asked = sqlx::query(rows::statement(&connection, &text));
+        let row = condition.bind(asked).fetch_one(&mut *connection).await?;
         Ok(row.try_get("n")?)
     }
 
@@ -214,8 +202,7 @@ impl Store {
         after: Option<&PassId>,
         limit: i64,
     ) -> Result<Vec<sqlx::any::AnyRow>, StorageError> {
-        let dialect = self.database.dialect();
-        let mut condition = query.condition(dialect);
+        let mut condition = query.condition(self.database.dialect());
         if let Some(after) = after {
             let values = [Bound::Text(after.pass_type.clone()), Bound::Text(after.serial.clone())];
             condition.and("(p.pass_type, p.serial) > (?, ?)", values);
@@ -224,8 +211,9 @@ impl Store {
             "SELECT {columns} FROM wallet_passes p WHERE {} ORDER BY p.pass_type, p.serial LIMIT ?",
             condition.sql
         );
-        let asked = condition.bind(sqlx::query(statement(dialect, &text))).bind(limit);
-        Ok(asked.fetch_all(self.database.pool()).await?)
+        let mut connection = self.database.pool().acquire().await?;
+        let asked = sqlx::query(rows::statement(&connection, &text));
+        Ok(condition.bind(asked).bind(limit).fetch_all(&mut *connection).await?)
     }
 }
 

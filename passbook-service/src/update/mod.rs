@@ -4,12 +4,14 @@
 //! and, in the same transaction, notes which devices are to hear of it. The [`pusher`] hands those to the
 //! push-gateway. So a push is never sent before its change is listed, and a change never listed before it is there.
 
+mod change;
 mod passes;
 pub mod pusher;
 pub mod sequencer;
 mod sweep;
 mod tag;
 
-pub use passes::{ChangeError, Changed, Create, Created, Passes, Patch};
-pub use sweep::sweep;
+pub use change::{ChangeError, Changed, Create, Created, Patch};
+pub use passes::Passes;
+pub use sweep::keep_current;
 pub use tag::{Since, since, tag_text};

@@ -2,107 +2,18 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tidings_shared::clock::Clock;
-use tidings_shared::storage::StorageError;
 
+use super::change::{ChangeError, Changed, Create, Created, Draft, Patch};
 use super::sequencer::TagWaiter;
 use crate::catalog::Catalog;
 use crate::metrics::Metrics;
-use crate::package::{Builder, Faults, Issuers, Kind, PassContent, Template, valid_field_name};
-use crate::store::{NewPass, PassId, PassRow, PassUpdate, Store, Stored};
+use crate::package::{
+    Builder, ChangeMessage, Issuers, Kind, PassContent, PassState, Template, change_messages, valid_field_name,
+};
+use crate::store::{NewPass, PassId, PassRow, PassUpdate, Store, Stored, Version};
 use crate::token::{self, TokenMaker};
-
-/// A change that was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
-    /// There is no pass of that name.
-    #[error("there is no such pass")]
-    NoPass,
-    /// There is one already.
-    #[error("there is a pass with this serial number already")]
-    Exists,
-    /// There is no template of that name.
-    #[error("there is no template `{0}`; there are: {1}")]
-    NoTemplate(String, String),
-    /// The serial number cannot be one.
-    #[error("a serial number has 1 to 255 bytes, no control characters, no slashes, and is neither `.` nor `..`")]
-    BadSerial,
-    /// Fields that no placeholder names.
-    #[error("the template has no {{{{placeholder}}}} for: {0}; it has: {1}")]
-    UnknownFields(String, String),
-    /// The pass would break Apple's rules.
-    #[error("the pass would break Apple's rules:\n{0}")]
-    Invalid(Faults),
-    /// This process has no certificate for the pass type.
-    #[error("this service has no certificate for this pass type; it signs {0}")]
-    OtherPassType(String),
-    /// The database failed.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// Something else failed.
-    #[error(transparent)]
-    Internal(#[from] anyhow::Error),
-}
-
-/// A pass to be made.
-#[derive(Debug, serde::Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = CreatePass)]
-pub struct Create {
-    /// The template's name.
-    pub template: String,
-    /// Pass type identifier; absent: the template's if it names one that is served, else the first configured one.
-    #[serde(default, rename = "passType")]
-    pub pass_type: Option<String>,
-    /// The serial number; made when absent.
-    #[serde(default)]
-    pub serial: Option<String>,
-    /// Values of the placeholders; null is the same as absent.
-    #[serde(default)]
-    #[schema(value_type = std::collections::BTreeMap<String, Value>)]
-    pub fields: Map<String, Value>,
-    /// `userInfo` of the pass, for the app that belongs to it.
-    #[serde(default, rename = "userInfo")]
-    pub user_info: Option<Value>,
-}
-
-/// A change of a pass.
-#[derive(Debug, serde::Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = PatchPass)]
-pub struct Patch {
-    /// Merged into the pass's fields; null takes a field away.
-    #[serde(default)]
-    #[schema(value_type = std::collections::BTreeMap<String, Value>)]
-    pub fields: Map<String, Value>,
-    /// Replaces `userInfo` when present; null takes it away.
-    #[serde(default, rename = "userInfo", deserialize_with = "present")]
-    pub user_info: Option<Value>,
-}
-
-/// Keeps `null` apart from absence.
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    serde::Deserialize::deserialize(deserializer).map(Some)
-}
-
-/// A pass that was made.
-pub struct Created {
-    /// Its name.
-    pub id: PassId,
-    /// Its token, shown this once.
-    pub token: String,
-}
-
-/// What a change did.
-pub struct Changed {
-    /// The pass after it.
-    pub pass: PassRow,
-    /// Whether anything changed at all.
-    pub changed: bool,
-    /// The tag under which devices see it; `None`: it is committed, and the tag is not given yet.
-    pub tag: Option<i64>,
-}
 
 /// The passes of all types that are signed here.
 pub struct Passes {
@@ -113,6 +24,8 @@ pub struct Passes {
     waiter: TagWaiter,
     metrics: Metrics,
     clock: Clock,
+    /// Whether what a pass was before a change is kept.
+    history: bool,
 }
 
 impl Passes {
@@ -127,7 +40,14 @@ impl Passes {
         metrics: Metrics,
         clock: Clock,
     ) -> Self {
-        Self { store, issuers, catalog, tokens, waiter, metrics, clock }
+        Self { store, issuers, catalog, tokens, waiter, metrics, clock, history: true }
+    }
+
+    /// Whether what a pass was before a change is kept; it is, unless told otherwise.
+    #[must_use]
+    pub fn with_history(mut self, history: bool) -> Self {
+        self.history = history;
+        self
     }
 
     /// The types that are signed here.
@@ -150,7 +70,7 @@ impl Passes {
         let template = self.template(&create.template)?;
         let builder = match &create.pass_type {
             Some(pass_type) => self.builder(pass_type)?,
-            None => self.issuers.of_template(template),
+            None => self.issuers.of_template(&template),
         };
         let serial = match create.serial {
             Some(serial) if valid_serial(&serial) => serial,
@@ -158,10 +78,12 @@ impl Passes {
             None => token::random_hex::<16>()?,
         };
         create.fields.retain(|_, value| !value.is_null());
-        check_fields(template, &create.fields)?;
+        check_fields(&template, create.fields.keys())?;
         let user_info = create.user_info.filter(|value| !value.is_null());
-        let content = PassContent { serial: &serial, fields: &create.fields, user_info: user_info.as_ref() };
-        let fingerprint = builder.fingerprint(template, content).map_err(ChangeError::Invalid)?;
+        let state = PassState { voided: false, expires: create.expires };
+        let content =
+            PassContent { serial: &serial, fields: &create.fields, user_info: user_info.as_ref(), state: &state };
+        let fingerprint = builder.fingerprint(&template, content).map_err(ChangeError::Invalid)?;
         let pass_type = builder.issuer().pass_type.clone();
         let made = self.tokens.make(&pass_type, &serial)?;
         let id = PassId { pass_type, serial };
@@ -170,6 +92,7 @@ impl Passes {
             template: create.template,
             fields: create.fields,
             user_info,
+            state,
             token_hash: token::hash(&made.token),
             token_nonce: made.nonce,
             basis: template.basis(builder.issuer()),
@@ -187,29 +110,62 @@ impl Passes {
     /// # Errors
     /// See [`ChangeError`]; the pass is as it was then.
     pub async fn patch(&self, id: &PassId, patch: Patch) -> Result<Changed, ChangeError> {
-        let stored = self
-            .update(id, |pass| {
-                let mut fields = pass.fields.clone();
-                for (name, value) in patch.fields {
-                    if value.is_null() {
-                        fields.shift_remove(&name);
-                    } else {
-                        fields.insert(name, value);
-                    }
-                }
-                let user_info = match patch.user_info {
-                    Some(Value::Null) => None,
-                    Some(value) => Some(value),
-                    None => pass.user_info.clone(),
-                };
-                (fields, user_info)
-            })
-            .await?;
+        let (stored, messages) = self.patch_soon(id, &patch).await?;
         let tag = match &stored.change {
             Some(change) if !self.waiter.wait(&self.store, change).await? => None,
             _ => Some(self.store.tag_of(id).await?),
         };
-        Ok(Changed { changed: stored.change.is_some(), pass: stored.pass, tag })
+        Ok(Changed { changed: stored.change.is_some(), pass: stored.pass, tag, messages })
+    }
+
+    /// Changes a pass; its tag is given after that.
+    ///
+    /// # Errors
+    /// See [`ChangeError`]; the pass is as it was then.
+    pub async fn patch_soon(&self, id: &PassId, patch: &Patch) -> Result<(Stored, Vec<ChangeMessage>), ChangeError> {
+        let before = std::sync::Mutex::new(None);
+        let stored = self
+            .update(id, |pass| {
+                *before.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(pass.clone());
+                patch.applied(pass)
+            })
+            .await?;
+        let before = before.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let messages = match before.filter(|_| stored.change.is_some()) {
+            Some(before) => self.messages(&before.into(), &stored.pass.clone().into(), id).unwrap_or_default(),
+            None => Vec::new(),
+        };
+        Ok((stored, messages))
+    }
+
+    /// What a change would do: whether anything changes, and what phones would show.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub fn rehearse(&self, pass: &PassRow, patch: &Patch) -> Result<(bool, Vec<ChangeMessage>), ChangeError> {
+        let draft = patch.applied(pass);
+        let update = self.decide(pass, self.builder(&pass.id.pass_type)?, draft)?;
+        let Some(update) = update.filter(|update| update.fingerprint != pass.fingerprint) else {
+            return Ok((false, Vec::new()));
+        };
+        let after = PassRow { fields: update.fields, user_info: update.user_info, state: update.state, ..pass.clone() };
+        let messages = self.messages(&pass.clone().into(), &after.into(), &pass.id)?;
+        Ok((true, messages))
+    }
+
+    /// `pass.json` of a version, with a stand-in for its token, as the present template renders it.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub fn rendered(&self, version: &Version, id: &PassId) -> Result<Value, ChangeError> {
+        let template = self.template(&version.template)?;
+        let content = PassContent {
+            serial: &id.serial,
+            fields: &version.fields,
+            user_info: version.user_info.as_ref(),
+            state: &version.state,
+        };
+        template.preview_json(self.builder(&id.pass_type)?.issuer(), content).map_err(ChangeError::Invalid)
     }
 
     /// Renders a pass anew when its template or the service's address has changed since: that is a change like any
@@ -222,7 +178,7 @@ impl Passes {
         if pass.basis == template.basis(self.builder(&pass.id.pass_type)?.issuer()) {
             return Ok(pass);
         }
-        Ok(self.update(&pass.id, |pass| (pass.fields.clone(), pass.user_info.clone())).await?.pass)
+        Ok(self.update(&pass.id, Draft::of).await?.pass)
     }
 
     /// Deletes a pass: devices that still have it are answered like strangers.
@@ -240,28 +196,37 @@ impl Passes {
         token::fits(&token, Some((pass.token_algorithm, &pass.token_hash))).then_some(token)
     }
 
-    async fn update(
-        &self,
-        id: &PassId,
-        decide: impl FnOnce(&PassRow) -> (Map<String, Value>, Option<Value>),
-    ) -> Result<Stored, ChangeError> {
-        let builder = self.builder(&id.pass_type)?;
-        let decided = self.store.update_pass(id, self.clock.now_ms(), |pass| {
-            let (fields, user_info) = decide(pass);
-            let template = self.template(&pass.template)?;
-            if fields != pass.fields {
-                check_fields(template, &fields)?;
+    /// Signs passes of this type.
+    ///
+    /// # Errors
+    /// [`ChangeError::OtherPassType`].
+    pub fn builder(&self, pass_type: &str) -> Result<&Arc<Builder>, ChangeError> {
+        let ours = self.issuers.get(pass_type).filter(|builder| builder.issuer().kind == Kind::Pass);
+        ours.ok_or_else(|| ChangeError::OtherPassType(self.issuers.types()))
+    }
+
+    /// A template.
+    ///
+    /// # Errors
+    /// [`ChangeError::NoTemplate`] names those that there are.
+    pub fn template(&self, name: &str) -> Result<Arc<Template>, ChangeError> {
+        self.catalog.get(name).ok_or_else(|| ChangeError::NoTemplate(name.to_owned(), self.catalog.names().join(", ")))
+    }
+
+    fn messages(&self, old: &Version, new: &Version, id: &PassId) -> Result<Vec<ChangeMessage>, ChangeError> {
+        let strings = self.template(&new.template)?.default_strings();
+        Ok(change_messages(&self.rendered(old, id)?, &self.rendered(new, id)?, &strings))
+    }
+
+    async fn update(&self, id: &PassId, draft: impl Fn(&PassRow) -> Draft) -> Result<Stored, ChangeError> {
+        let stored = match self.attempt(id, &draft).await {
+            // Another process has a newer template: it is read, and that is all it takes.
+            Err(ChangeError::Stale(_)) => {
+                self.catalog.reload(&self.store, &self.issuers).await?;
+                self.attempt(id, &draft).await?
             }
-            let content = PassContent { serial: &pass.id.serial, fields: &fields, user_info: user_info.as_ref() };
-            let fingerprint = builder.fingerprint(template, content).map_err(ChangeError::Invalid)?;
-            let basis = template.basis(builder.issuer());
-            let same = fields == pass.fields
-                && user_info == pass.user_info
-                && basis == pass.basis
-                && fingerprint == pass.fingerprint;
-            Ok::<_, ChangeError>((!same).then_some(PassUpdate { fields, user_info, basis, fingerprint }))
-        });
-        let stored: Stored = decided.await?.ok_or(ChangeError::NoPass)??;
+            other => other?,
+        };
         if stored.change.is_some() {
             self.metrics.changes.inc();
             self.waiter.wake();
@@ -271,22 +236,39 @@ impl Passes {
         Ok(stored)
     }
 
-    /// Signs passes of this type.
-    fn builder(&self, pass_type: &str) -> Result<&Arc<Builder>, ChangeError> {
-        let ours = self.issuers.get(pass_type).filter(|builder| builder.issuer().kind == Kind::Pass);
-        ours.ok_or_else(|| ChangeError::OtherPassType(self.issuers.types()))
+    async fn attempt(&self, id: &PassId, draft: &impl Fn(&PassRow) -> Draft) -> Result<Stored, ChangeError> {
+        let builder = self.builder(&id.pass_type)?;
+        let decided =
+            self.store.update_pass(id, self.clock.now_ms(), |pass| self.decide(pass, builder, draft(pass)));
+        decided.await?.ok_or(ChangeError::NoPass)?
     }
 
-    fn template(&self, name: &str) -> Result<&Arc<Template>, ChangeError> {
-        self.catalog.get(name).ok_or_else(|| ChangeError::NoTemplate(name.to_owned(), self.catalog.names().join(", ")))
+    /// What becomes of a pass; `None`: it stays as it is.
+    fn decide(&self, pass: &PassRow, builder: &Builder, draft: Draft) -> Result<Option<PassUpdate>, ChangeError> {
+        let template = self.template(&pass.template)?;
+        if Template::revision_of(&pass.basis) > template.revision {
+            return Err(ChangeError::Stale(pass.template.clone()));
+        }
+        let Draft { fields, user_info, state } = draft;
+        // A field that an older template had may stay; a new one must be known.
+        check_fields(&template, fields.keys().filter(|name| !pass.fields.contains_key(*name)))?;
+        let content =
+            PassContent { serial: &pass.id.serial, fields: &fields, user_info: user_info.as_ref(), state: &state };
+        let fingerprint = builder.fingerprint(&template, content).map_err(ChangeError::Invalid)?;
+        let basis = template.basis(builder.issuer());
+        let same = fields == pass.fields
+            && user_info == pass.user_info
+            && state == pass.state
+            && basis == pass.basis
+            && fingerprint == pass.fingerprint;
+        Ok((!same).then_some(PassUpdate { fields, user_info, state, basis, fingerprint, keep: self.history }))
     }
 }
 
-fn check_fields(template: &Template, fields: &Map<String, Value>) -> Result<(), ChangeError> {
-    let unknown: Vec<_> = template
-        .unknown_fields(fields)
-        .into_iter()
-        .map(|name| if valid_field_name(&name) { name } else { format!("{name:?}") })
+fn check_fields<'a>(template: &Template, names: impl Iterator<Item = &'a String>) -> Result<(), ChangeError> {
+    let unknown: Vec<_> = names
+        .filter(|name| !template.fields.contains(*name))
+        .map(|name| if valid_field_name(name) { name.clone() } else { format!("{name:?}") })
         .collect();
     if unknown.is_empty() {
         return Ok(());

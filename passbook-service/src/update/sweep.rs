@@ -1,24 +1,49 @@
-//! After a start: passes whose template or address has changed since they were last rendered are rendered anew, so that
-//! an edited template reaches the phones.
+//! Passes whose template or address has changed since they were last rendered are rendered anew, so that an edited or
+//! uploaded template reaches the phones.
+
+use std::time::Duration;
 
 use tidings_shared::lifecycle::Shutdown;
 
 use super::Passes;
-use crate::package::Issuer;
 use crate::store::Store;
 
 const PAGE: i64 = 200;
+/// How often uploads of other processes are looked for; those of this one are seen at once.
+const LOOK: Duration = Duration::from_secs(2);
 
-/// Goes once through the passes that are out of date.
-pub async fn sweep(passes: &Passes, store: &Store, shutdown: &Shutdown) {
-    let builders: Vec<_> = passes.issuers().passes().cloned().collect();
-    for builder in &builders {
-        sweep_type(passes, store, builder.issuer(), shutdown).await;
+/// Reads uploaded templates as they come, and sweeps after a start and after each that is new, until the shutdown.
+pub async fn keep_current(passes: &Passes, store: &Store, shutdown: &Shutdown) {
+    let mut first = true;
+    loop {
+        let changed = match passes.catalog().reload(store, passes.issuers()).await {
+            Ok(changed) => changed,
+            Err(error) => {
+                tracing::error!(%error, "uploaded templates cannot be read; trying again");
+                false
+            }
+        };
+        if changed || first || passes.catalog().take_dirty() {
+            sweep(passes, store, shutdown).await;
+            first = false;
+        }
+        tokio::select! {
+            () = shutdown.wait() => return,
+            () = passes.catalog().woken() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
     }
 }
 
-async fn sweep_type(passes: &Passes, store: &Store, issuer: &Issuer, shutdown: &Shutdown) {
-    for name in &passes.catalog().names() {
+/// Goes once through the passes that are out of date.
+async fn sweep(passes: &Passes, store: &Store, shutdown: &Shutdown) {
+    let names = passes.catalog().names();
+    let mut pairs = Vec::new();
+    for builder in passes.issuers().passes() {
+        pairs.extend(names.iter().map(|name| (builder.clone(), name)));
+    }
+    for (builder, name) in pairs {
+        let issuer = builder.issuer();
         let Some(template) = passes.catalog().get(name) else { continue };
         let basis = template.basis(issuer);
         let (mut after, mut renewed, mut failed) = (String::new(), 0_u64, 0_u64);

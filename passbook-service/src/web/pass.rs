@@ -12,7 +12,6 @@ use super::authenticate::{Refusal, authenticate};
 use super::path::Segments;
 use super::registration::check_pass_type;
 use super::{Door, Service, http_date};
-use crate::package::PassContent;
 use crate::store::{PassId, PassRow};
 use crate::update::ChangeError;
 
@@ -62,7 +61,7 @@ pub(super) async fn current(service: &Service, pass: PassRow) -> Result<PassRow,
 
 /// The signed package.
 pub(super) async fn build(service: &Arc<Service>, pass: PassRow, token: String) -> Result<Vec<u8>, ApiError> {
-    let Some(template) = service.passes.catalog().get(&pass.template).cloned() else {
+    let Some(template) = service.passes.catalog().get(&pass.template) else {
         tracing::error!(template = pass.template, "a pass's template is missing");
         return Err(ApiError::internal());
     };
@@ -72,8 +71,7 @@ pub(super) async fn build(service: &Arc<Service>, pass: PassRow, token: String) 
     };
     let now_ms = service.clock.now_ms();
     let built = tokio::task::spawn_blocking(move || {
-        let content = PassContent { serial: &pass.id.serial, fields: &pass.fields, user_info: pass.user_info.as_ref() };
-        builder.build(&template, content, &token, now_ms)
+        builder.build(&template, pass.content(), &token, now_ms)
     });
     match built.await {
         Ok(Ok(package)) => {

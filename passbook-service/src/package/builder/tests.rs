@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::package::development::DevelopmentCertificates;
-use crate::package::{Kind, Rules, example_files};
+use crate::package::{Kind, PassState, Rules, example_files};
 
 const NOW: i64 = 1_790_000_000_000;
 
@@ -53,7 +53,7 @@ fn unpack(package: &[u8]) -> Vec<(String, Vec<u8>, zip::CompressionMethod)> {
 fn openssl_verifies_the_package_and_the_manifest_names_every_file() {
     let Made { folder, paths, builder, template } = made();
     let fields = fields(json!({"points": 7, "name": "Ada"}));
-    let content = PassContent { serial: "card-1", fields: &fields, user_info: None };
+    let content = PassContent { serial: "card-1", fields: &fields, user_info: None, state: &PassState::NONE };
     let package = builder.build(&template, content, "0123456789abcdef", NOW).unwrap();
     let files = unpack(&package);
     for (name, bytes, method) in &files {
@@ -118,7 +118,7 @@ fn the_same_pass_is_the_same_bytes_and_key_order_is_kept() {
     let one = fields(json!({"points": 7, "name": "Ada"}));
     let other_order = fields(json!({"name": "Ada", "points": 7}));
     let render = |fields: &Map<String, Value>, serial: &str| {
-        template.render(builder.issuer(), PassContent { serial, fields, user_info: None }, "0123456789abcdef").unwrap()
+        template.render(builder.issuer(), PassContent { serial, fields, user_info: None, state: &PassState::NONE }, "0123456789abcdef").unwrap()
     };
     assert_eq!(render(&one, "1"), render(&other_order, "1"));
     let text = String::from_utf8(render(&one, "1")).unwrap();
@@ -129,14 +129,14 @@ fn the_same_pass_is_the_same_bytes_and_key_order_is_kept() {
             && at("storeCard") < at("sharingProhibited")
     );
     let print = |fields: &Map<String, Value>, serial: &str| {
-        builder.fingerprint(&template, PassContent { serial, fields, user_info: None }).unwrap()
+        builder.fingerprint(&template, PassContent { serial, fields, user_info: None, state: &PassState::NONE }).unwrap()
     };
     assert_eq!(print(&one, "1"), print(&other_order, "1"));
     assert_ne!(print(&one, "1"), print(&one, "2"));
     assert_ne!(print(&one, "1"), print(&fields(json!({"points": 8, "name": "Ada"})), "1"));
     let user_info = json!({"a": 1});
     let with =
-        builder.fingerprint(&template, PassContent { serial: "1", fields: &one, user_info: Some(&user_info) }).unwrap();
+        builder.fingerprint(&template, PassContent { serial: "1", fields: &one, user_info: Some(&user_info), state: &PassState::NONE }).unwrap();
     assert_ne!(with, print(&one, "1"));
 }
 
@@ -154,7 +154,7 @@ fn unknown_keys_are_kept_and_a_wrong_field_is_named() {
     let render = |given: Value| {
         let fields = fields(given);
         template
-            .render(builder.issuer(), PassContent { serial: "1", fields: &fields, user_info: None }, "0123456789abcdef")
+            .render(builder.issuer(), PassContent { serial: "1", fields: &fields, user_info: None, state: &PassState::NONE }, "0123456789abcdef")
             .map(|bytes| serde_json::from_slice::<Value>(&bytes).unwrap())
             .map_err(|faults| faults.to_string())
     };

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use super::{Check, is_open, value};
 use crate::package::placeholder::join;
 
-const GROUPS: [&str; 7] = [
+/// The groups of fields of a style, front to back.
+pub(in crate::package) const FIELD_GROUPS: [&str; 7] = [
     "headerFields",
     "primaryFields",
     "secondaryFields",
@@ -41,7 +42,7 @@ impl Check {
             (_, found) => self.add(&join(style, "transitType"), found, "belongs to a boardingPass only"),
         }
         let mut keys = BTreeSet::new();
-        for group in GROUPS {
+        for group in FIELD_GROUPS {
             for (place, field) in self.objects(content, group, None) {
                 self.field(&join(style, &place), &field, &mut keys);
             }

@@ -7,6 +7,8 @@ mod barcode;
 mod field;
 mod value;
 
+pub(in crate::package) use field::FIELD_GROUPS;
+
 use serde_json::{Map, Value};
 
 use super::fault::Faults;

@@ -17,6 +17,7 @@ pub(super) fn refusal(error: ChangeError) -> ApiError {
         ChangeError::UnknownFields(..) => (StatusCode::UNPROCESSABLE_ENTITY, "fields_unknown"),
         ChangeError::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "pass_invalid"),
         ChangeError::OtherPassType(_) => (StatusCode::CONFLICT, "pass_type_not_served"),
+        ChangeError::Stale(_) => return super::super::unavailable(),
         ChangeError::Storage(error) => return storage(error),
         ChangeError::Internal(error) => {
             tracing::error!(%error, "a change of a pass failed");
