@@ -3,9 +3,11 @@
 //! `web/` speaks Apple's protocol and the service-key API, `package/` builds and signs, `update/` gives tags and sends
 //! pushes through the push-gateway, `diagnose/` reads what devices complain about, `store/` holds the only SQL.
 
+pub mod campaign;
 pub mod catalog;
 pub mod config;
 pub mod diagnose;
+pub mod import;
 pub mod metrics;
 pub mod package;
 mod run;

@@ -4,7 +4,7 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 use tidings_shared::storage::{StorageError, rows};
 
-use super::query::{Bound, statement};
+use super::query::Bound;
 use super::{PassQuery, Store, leases};
 use crate::campaign::plan::{Campaign, Counts, Coverage, Plan, Position, State};
 
@@ -198,7 +198,10 @@ impl Store {
             "SELECT COUNT(*) AS n FROM wallet_registrations r JOIN wallet_passes p ON p.pass_type = r.pass_type AND p.serial = r.serial WHERE {}",
             condition.sql
         );
-        let row = condition.bind(sqlx::query(statement(dialect, &text))).fetch_one(self.database.pool()).await?;
+        let mut connection = self.database.pool().acquire().await?;
+        let asked = condition.bind(sqlx::query(rows::statement(&connection, &text)));
+        let row = asked.fetch_one(&mut *connection).await?;
+        drop(connection);
         sqlx::query("UPDATE wallet_campaigns SET total = $1 WHERE id = $2 AND sweep = $3")
             .bind(row.try_get::<i64, _>("n")?)
             .bind(&campaign.id)
@@ -232,12 +235,9 @@ impl Store {
              WHERE {} ORDER BY r.pass_type, r.serial, r.device LIMIT ?",
             condition.sql
         );
-        let rows = condition
-            .bind(sqlx::query(statement(dialect, &text)))
-            .bind(limit)
-            .fetch_all(self.database.pool())
-            .await?;
-        rows.iter().map(candidate_from).collect()
+        let mut connection = self.database.pool().acquire().await?;
+        let asked = condition.bind(sqlx::query(rows::statement(&connection, &text))).bind(limit);
+        asked.fetch_all(&mut *connection).await?.iter().map(candidate_from).collect()
     }
 
     /// Stores what a portion of the walk has done, with the lease's renewal, in one transaction. `false`: the lease was
@@ -320,8 +320,9 @@ impl Store {
              WHERE {} GROUP BY r.device, r.pass_type) x",
             condition.sql
         );
-        let asked = sqlx::query(statement(dialect, &text)).bind(since);
-        let row = condition.bind(asked).fetch_one(self.database.pool()).await?;
+        let mut connection = self.database.pool().acquire().await?;
+        let asked = sqlx::query(rows::statement(&connection, &text)).bind(since);
+        let row = condition.bind(asked).fetch_one(&mut *connection).await?;
         let mut coverage = Coverage {
             devices: row.try_get("devices")?,
             asked: row.try_get("asked")?,

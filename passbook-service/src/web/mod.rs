@@ -27,6 +27,7 @@ use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use crate::campaign::Question;
 use crate::diagnose::Recorder;
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -113,8 +114,19 @@ async fn count(State(metrics): State<Metrics>, request: Request, next: Next) -> 
         known @ ("GET" | "HEAD" | "POST" | "PATCH" | "DELETE") => known.to_owned(),
         _ => "OTHER".to_owned(),
     };
+    let question = match (method.as_str(), route.as_str()) {
+        ("GET", "/v1/devices/{device}/registrations/{pass_type}") => Some(Question::List),
+        ("GET", "/v1/passes/{pass_type}/{serial}") => Some(Question::Get),
+        _ => None,
+    };
     let route = format!("{method} {route}");
+    let begin = tokio::time::Instant::now();
     let response = next.run(request).await;
+    if let Some(question) = question {
+        let status = response.status();
+        let failed = status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT;
+        metrics.load.note(question, begin.elapsed(), failed);
+    }
     metrics.request(&route, response.status().as_u16());
     response
 }
