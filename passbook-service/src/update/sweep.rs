@@ -6,6 +6,7 @@ use std::time::Duration;
 use tidings_shared::lifecycle::Shutdown;
 
 use super::Passes;
+use crate::package::Issuer;
 use crate::store::Store;
 
 const PAGE: i64 = 200;
@@ -23,7 +24,8 @@ pub async fn keep_current(passes: &Passes, store: &Store, shutdown: &Shutdown) {
                 false
             }
         };
-        if changed || first || passes.catalog().take_dirty() {
+        let dirty = passes.catalog().take_dirty();
+        if changed || first || dirty {
             sweep(passes, store, shutdown).await;
             first = false;
         }
@@ -37,13 +39,14 @@ pub async fn keep_current(passes: &Passes, store: &Store, shutdown: &Shutdown) {
 
 /// Goes once through the passes that are out of date.
 async fn sweep(passes: &Passes, store: &Store, shutdown: &Shutdown) {
-    let names = passes.catalog().names();
-    let mut pairs = Vec::new();
-    for builder in passes.issuers().passes() {
-        pairs.extend(names.iter().map(|name| (builder.clone(), name)));
+    let builders: Vec<_> = passes.issuers().passes().cloned().collect();
+    for builder in &builders {
+        sweep_type(passes, store, builder.issuer(), shutdown).await;
     }
-    for (builder, name) in pairs {
-        let issuer = builder.issuer();
+}
+
+async fn sweep_type(passes: &Passes, store: &Store, issuer: &Issuer, shutdown: &Shutdown) {
+    for name in &passes.catalog().names() {
         let Some(template) = passes.catalog().get(name) else { continue };
         let basis = template.basis(issuer);
         let (mut after, mut renewed, mut failed) = (String::new(), 0_u64, 0_u64);

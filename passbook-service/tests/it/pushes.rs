@@ -158,8 +158,10 @@ async fn commit_without_tag(url: &str, clock: &Clock) {
         Ok(Some(PassUpdate {
             fields: pass.fields.clone(),
             user_info: None,
+            state: pass.state.clone(),
             basis: pass.basis.clone(),
             fingerprint: "another".to_owned(),
+            keep: false,
         }))
     });
     assert!(change.await.unwrap().unwrap().unwrap().change.is_some());

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde_json::{Map, json};
+use tidings_passbook_service::package::PassState;
 use tidings_passbook_service::store::{Batch, NewPass, PassId, PassUpdate, Store};
 use tidings_passbook_service::update::{Since, since, tag_text};
 use tidings_shared::storage::{Database, testing};
@@ -73,6 +74,7 @@ impl World {
                 template: "t".to_owned(),
                 fields: Map::new(),
                 user_info: None,
+                state: PassState::NONE,
                 token_hash: "h".to_owned(),
                 token_nonce: None,
                 basis: "b".to_owned(),
@@ -90,8 +92,10 @@ impl World {
                 let update = PassUpdate {
                     fields: Map::new(),
                     user_info: Some(json!(self.now)),
+                    state: PassState::NONE,
                     basis: "b".to_owned(),
                     fingerprint: self.now.to_string(),
+                    keep: false,
                 };
                 let stored = self
                     .store

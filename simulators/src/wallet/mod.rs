@@ -11,6 +11,6 @@ mod package;
 mod update;
 mod web;
 
-pub use complaint::{Complaint, Task};
+pub use complaint::{Complaint, Place, Task, TaskError};
 pub use device::{AddedPass, PassId, WalletDevice};
 pub use package::{Package, PackageError};
