@@ -66,6 +66,12 @@ pub struct Metrics {
     pub campaign_rate: Gauge,
     /// How this process answers devices.
     pub load: Meter,
+    /// Devices set apart because they do not answer.
+    pub quarantined_silent: Counter,
+    /// Devices set apart because Apple says that their push token is gone.
+    pub quarantined_gone: Counter,
+    /// Devices that were forgotten after their quarantine.
+    pub devices_forgotten: Counter,
     /// Requests for a pass type that the certificate does not sign.
     pub foreign_pass_types: Counter,
     /// The greatest tag that this process gave.
@@ -95,7 +101,26 @@ impl Metrics {
             metrics.imported_registrations.clone(),
         );
         registry.register("campaign_pushes", "Pushes that campaigns have handed over", metrics.campaign_pushes.clone());
-        registry.register("campaign_rate", "Pushes a second of the campaign of this process", metrics.campaign_rate.clone());
+        registry.register(
+            "campaign_rate",
+            "Pushes a second of the campaign of this process",
+            metrics.campaign_rate.clone(),
+        );
+        registry.register(
+            "devices_silent",
+            "Devices set apart because they do not answer",
+            metrics.quarantined_silent.clone(),
+        );
+        registry.register(
+            "devices_gone",
+            "Devices set apart because their push token is gone",
+            metrics.quarantined_gone.clone(),
+        );
+        registry.register(
+            "devices_forgotten",
+            "Devices forgotten after their quarantine",
+            metrics.devices_forgotten.clone(),
+        );
         registry.register("token_uplifts", "Imported token hashes replaced by SHA-384", metrics.token_uplifts.clone());
         registry.register(
             "foreign_pass_types",

@@ -5,7 +5,9 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use http::StatusCode;
 use tidings_shared::auth::ServiceKeys;
-use tidings_shared::push_api::{BatchAnswer, Environment, Priority, Provider, Push, SendBatch, SendNotification, To, TokenTarget};
+use tidings_shared::push_api::{
+    BatchAnswer, Environment, Priority, Provider, Push, SendBatch, SendNotification, To, TokenTarget,
+};
 
 use crate::package::hex;
 use crate::store::Candidate;
@@ -58,16 +60,19 @@ impl Gateway {
     /// Hands over pushes. Each has a key of the campaign's sweep and its device: however often it comes, it is sent once.
     pub(super) async fn push(&self, campaign: &str, sweep: i64, pushes: &[Candidate]) -> Result<Answers, Wait> {
         let notifications = pushes.iter().map(|push| item(campaign, sweep, push)).collect();
-        let mut request = self.client.post(format!("{}/v1/notifications/batch", self.url)).json(&SendBatch { notifications });
+        let mut request =
+            self.client.post(format!("{}/v1/notifications/batch", self.url)).json(&SendBatch { notifications });
         if let Some(key) = self.keys.current() {
             request = request.bearer_auth(key);
         }
         let wait = |why: String| Wait { why, pause: PAUSE };
-        let answer = request.send().await.map_err(|error| wait(format!("{} does not answer ({})", self.url, short(&error))))?;
+        let answer =
+            request.send().await.map_err(|error| wait(format!("{} does not answer ({})", self.url, short(&error))))?;
         let status = answer.status();
         let told = answer.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let pause = told.map_or(PAUSE, Duration::from_secs).clamp(Duration::from_millis(500), LONGEST);
-        let bytes = answer.bytes().await.map_err(|error| wait(format!("{} broke off ({})", self.url, short(&error))))?;
+        let bytes =
+            answer.bytes().await.map_err(|error| wait(format!("{} broke off ({})", self.url, short(&error))))?;
         if !status.is_success() {
             let mut why = format!("the push-gateway answered {status} {}", code(&bytes));
             if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {

@@ -80,7 +80,10 @@ impl Sample {
             return self.clone();
         }
         let less = |now: &[u64], before: &[u64]| {
-            now.iter().zip(before.iter().copied().chain(std::iter::repeat(0))).map(|(now, before)| now - before).collect()
+            now.iter()
+                .zip(before.iter().copied().chain(std::iter::repeat(0)))
+                .map(|(now, before)| now - before)
+                .collect()
         };
         Self {
             list: less(&self.list, &earlier.list),

@@ -125,7 +125,11 @@ impl Runner {
         let enough = campaign.plan.repeat.is_none_or(|repeat| coverage.percent() >= f64::from(repeat.coverage));
         if enough {
             self.store.move_campaign(&campaign.id, &[State::Waiting], State::Done, now).await?;
-            tracing::info!(campaign = campaign.id, percent = coverage.percent(), "enough devices have asked; no further sweep");
+            tracing::info!(
+                campaign = campaign.id,
+                percent = coverage.percent(),
+                "enough devices have asked; no further sweep"
+            );
         } else {
             self.store.begin_sweep(&campaign.id, campaign.sweep, now).await?;
         }
@@ -314,7 +318,13 @@ impl Speed {
 }
 
 fn pushed(push: Candidate, notification: Option<String>) -> Pushed {
-    Pushed { device: push.at.device, pass_type: push.at.pass_type, tag: push.tag, notification, token_at: push.token_at }
+    Pushed {
+        device: push.at.device,
+        pass_type: push.at.pass_type,
+        tag: push.tag,
+        notification,
+        token_at: push.token_at,
+    }
 }
 
 /// `false`: the shutdown came first.

@@ -110,10 +110,26 @@ mod tests {
         let hour = 3_600_000;
         let cases = [
             (imported(), Choice::Push, "it has never asked here: the list has every pass for it"),
-            (Candidate { listed_tag: 0, listed_at: Some(BEGIN - hour), ..imported() }, Choice::Current, "it has everything"),
-            (Candidate { listed_tag: 5, tag: 7, listed_at: Some(BEGIN - hour), ..imported() }, Choice::Push, "a change since"),
-            (Candidate { listed_tag: 7, tag: 7, listed_at: Some(BEGIN - hour), ..imported() }, Choice::Current, "nothing since"),
-            (Candidate { listed_tag: 5, tag: 7, listed_at: Some(BEGIN + 1), ..imported() }, Choice::Current, "it asks: it lives"),
+            (
+                Candidate { listed_tag: 0, listed_at: Some(BEGIN - hour), ..imported() },
+                Choice::Current,
+                "it has everything",
+            ),
+            (
+                Candidate { listed_tag: 5, tag: 7, listed_at: Some(BEGIN - hour), ..imported() },
+                Choice::Push,
+                "a change since",
+            ),
+            (
+                Candidate { listed_tag: 7, tag: 7, listed_at: Some(BEGIN - hour), ..imported() },
+                Choice::Current,
+                "nothing since",
+            ),
+            (
+                Candidate { listed_tag: 5, tag: 7, listed_at: Some(BEGIN + 1), ..imported() },
+                Choice::Current,
+                "it asks: it lives",
+            ),
             (Candidate { due: true, ..imported() }, Choice::Recent, "it is pushed for a change in a moment"),
             (Candidate { pushed_at: Some(BEGIN - hour), ..imported() }, Choice::Push, "that push was not answered"),
             (Candidate { pushed_at: Some(BEGIN - 1000), ..imported() }, Choice::Recent, "give it time"),

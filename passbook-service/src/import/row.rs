@@ -162,7 +162,8 @@ impl Row {
     /// # Errors
     /// The rule that it breaks.
     pub(super) fn token(&self) -> Result<KnownToken, Refusal> {
-        let present = |text: &Option<String>| text.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+        let present =
+            |text: &Option<String>| text.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
         match (present(&self.authentication_token), present(&self.token_hash)) {
             (Some(token), None) => KnownToken::from_token(&token)
                 .map_err(|rule| Refusal::secret(self.line, "authenticationToken", &token, rule)),
@@ -176,9 +177,12 @@ impl Row {
                     }
                 })
             }
-            (Some(_), Some(_)) => {
-                Err(Refusal::new(self.line, "tokenHash", "", "stands beside authenticationToken; give one or the other"))
-            }
+            (Some(_), Some(_)) => Err(Refusal::new(
+                self.line,
+                "tokenHash",
+                "",
+                "stands beside authenticationToken; give one or the other",
+            )),
             (None, None) => Err(Refusal::new(
                 self.line,
                 "authenticationToken",
@@ -251,12 +255,28 @@ mod tests {
         for (row, field, part) in [
             (json!({"line": 7, "serial": "1"}), "authenticationToken", "has a token"),
             (json!({"line": 7, "serial": "1", "token": "secret"}), "authenticationToken", "16 to 512"),
-            (json!({"line": 7, "serial": "1", "tokenHash": "ab", "tokenAlgorithm": "md5"}), "tokenAlgorithm", "sha1, sha256"),
-            (json!({"line": 7, "serial": "1", "tokenHash": "ab", "tokenAlgorithm": "sha1"}), "tokenHash", "20, 32 or 48"),
+            (
+                json!({"line": 7, "serial": "1", "tokenHash": "ab", "tokenAlgorithm": "md5"}),
+                "tokenAlgorithm",
+                "sha1, sha256",
+            ),
+            (
+                json!({"line": 7, "serial": "1", "tokenHash": "ab", "tokenAlgorithm": "sha1"}),
+                "tokenHash",
+                "20, 32 or 48",
+            ),
             (json!({"line": 7, "serial": "1", "token": token, "tokenHash": "ab"}), "tokenHash", "one or the other"),
             (json!({"line": 7, "serial": "1", "token": token, "device": "d"}), "pushToken", "1 to 1024"),
-            (json!({"line": 7, "serial": "1", "token": token, "pushToken": "ab"}), "deviceLibraryIdentifier", "1 to 255"),
-            (json!({"line": 7, "serial": "1", "token": token, "device": "d", "pushToken": "ab", "registeredAt": "noon"}), "registeredAt", "seconds or"),
+            (
+                json!({"line": 7, "serial": "1", "token": token, "pushToken": "ab"}),
+                "deviceLibraryIdentifier",
+                "1 to 255",
+            ),
+            (
+                json!({"line": 7, "serial": "1", "token": token, "device": "d", "pushToken": "ab", "registeredAt": "noon"}),
+                "registeredAt",
+                "seconds or",
+            ),
             (json!({"line": 7, "serial": "1", "tokn": token}), "line", "tokn"),
             (json!({"line": 7, "unreadable": "a quote is not closed"}), "line", "quote"),
         ] {

@@ -43,7 +43,8 @@ impl KnownToken {
             _ => return Err("tokenAlgorithm is sha1, sha256 or sha384; a token without a hash is given as `token`"),
         };
         let digest = from_hex(text).or_else(|| from_base64(text)).filter(|digest| digest.len() == bytes);
-        let digest = digest.ok_or("a hash is hexadecimal or Base64 and as long as its algorithm makes it (20, 32 or 48 bytes)")?;
+        let digest = digest
+            .ok_or("a hash is hexadecimal or Base64 and as long as its algorithm makes it (20, 32 or 48 bytes)")?;
         Ok(Self { algorithm, hash: hex(&digest) })
     }
 
@@ -74,7 +75,9 @@ mod tests {
     #[test]
     fn a_hash_is_read_in_every_usual_form() {
         let token = "vxwxd7J8AlNNFPS8k0a0FfUFtq0ewzFdc";
-        for (algorithm, name) in [(Algorithm::Sha1, "SHA-1"), (Algorithm::Sha256, "sha256"), (Algorithm::Sha384, "sha_384")] {
+        for (algorithm, name) in
+            [(Algorithm::Sha1, "SHA-1"), (Algorithm::Sha256, "sha256"), (Algorithm::Sha384, "sha_384")]
+        {
             let bytes = {
                 let digest = match algorithm {
                     Algorithm::Sha1 => &aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY,
@@ -102,7 +105,9 @@ mod tests {
         for token in ["", "short", "with a space in between", &"x".repeat(513), "tab\tin\tthe\tmiddle of it"] {
             assert!(KnownToken::from_token(token).is_err(), "{token}");
         }
-        for (algorithm, hash) in [("md5", "d41d8cd98f00b204e9800998ecf8427e"), ("sha1", "abcd"), ("sha256", "zz"), ("sha384", "")] {
+        for (algorithm, hash) in
+            [("md5", "d41d8cd98f00b204e9800998ecf8427e"), ("sha1", "abcd"), ("sha256", "zz"), ("sha384", "")]
+        {
             assert!(KnownToken::from_hash(algorithm, hash).is_err(), "{algorithm} {hash}");
         }
         let plain = KnownToken::from_token("0123456789abcdef").unwrap();

@@ -22,6 +22,8 @@ const LEASE_MS: i64 = 60_000;
 const RENEW: Duration = Duration::from_secs(15);
 /// How long until a stream that broke is opened again.
 const AGAIN: Duration = Duration::from_secs(5);
+/// A stream is opened anew after this.
+const LONGEST: Duration = Duration::from_secs(6 * 3600);
 /// The answer to a push may come before its name is stored: it is looked for this often, this far apart.
 const LOOKS: u32 = 10;
 const LOOK: Duration = Duration::from_secs(1);
@@ -38,7 +40,7 @@ pub struct Follower {
     pub metrics: Metrics,
     /// Names this process.
     pub process: String,
-    /// HTTP client without a limit of time for answers: a stream is one answer.
+    /// HTTP client.
     pub client: reqwest::Client,
     /// Where the gateway is.
     pub gateway_url: String,
@@ -87,13 +89,15 @@ impl Follower {
         if let Some(key) = self.keys.current() {
             request = request.bearer_auth(key);
         }
+        // A stream is one long answer.
+        request = request.timeout(LONGEST);
         if let Some(position) = self.store.cursor(NAME).await? {
             request = request.header("Last-Event-ID", position);
         }
         let mut answer = request.send().await?.error_for_status()?;
         let mut reader = Reader::default();
         let mut waiting: VecDeque<Waiting> = VecDeque::new();
-        let mut renewed = Instant::now();
+        let (mut renewed, mut looked) = (Instant::now(), Instant::now());
         loop {
             tokio::select! {
                 () = shutdown.wait() => return Ok(()),
@@ -105,7 +109,10 @@ impl Follower {
                     }
                 }
             }
-            self.look_again(&mut waiting).await?;
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                self.look_again(&mut waiting).await?;
+            }
             if renewed.elapsed() >= RENEW {
                 renewed = Instant::now();
                 let now = self.clock.now_ms();

@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn events_are_read_however_they_are_cut() {
-        let text = "event: push.dead\nid: 7\ndata: {\"a\":1}\n\n: heartbeat\n\nid:8\r\ndata: x\r\ndata: y\r\n\r\nevent: half";
+        let text =
+            "event: push.dead\nid: 7\ndata: {\"a\":1}\n\n: heartbeat\n\nid:8\r\ndata: x\r\ndata: y\r\n\r\nevent: half";
         let expected = [
             Event { id: Some("7".to_owned()), kind: "push.dead".to_owned(), data: "{\"a\":1}".to_owned() },
             Event { id: Some("8".to_owned()), kind: String::new(), data: "x\ny".to_owned() },

@@ -271,7 +271,8 @@ fn refuse_registrations(devices: &[ImportedDevice], strangers: &HashSet<PassId>,
 }
 
 fn other_token(line: i64) -> Refusal {
-    let rule = "the pass is here with another token; its phones have that one. Delete the pass first if this file is right";
+    let rule =
+        "the pass is here with another token; its phones have that one. Delete the pass first if this file is right";
     Refusal { line, field: "authenticationToken".to_owned(), found: String::new(), rule: rule.to_owned() }
 }
 
@@ -344,7 +345,8 @@ async fn keep_refusals(
     if refused.is_empty() {
         return Ok(());
     }
-    let row = sqlx::query("SELECT refused FROM wallet_imports WHERE id = $1").bind(id).fetch_one(&mut **transaction).await?;
+    let row =
+        sqlx::query("SELECT refused FROM wallet_imports WHERE id = $1").bind(id).fetch_one(&mut **transaction).await?;
     let room = MOST_REFUSALS - row.try_get::<i64, _>("refused")?;
     let kept = &refused[..refused.len().min(usize::try_from(room).unwrap_or(0))];
     for portion in rows::portions(kept) {

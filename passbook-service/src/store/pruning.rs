@@ -56,9 +56,8 @@ pub struct Cohorts {
 
 /// What a settled push makes of the count of unanswered ones; `pushed_at` is the SQL for its time.
 pub(super) fn count_unanswered(pushed_at: &str) -> String {
-    let answered = format!(
-        "wallet_pushes.pushed_at IS NULL OR wallet_pushes.listed_at + {SLACK_MS} >= wallet_pushes.pushed_at"
-    );
+    let answered =
+        format!("wallet_pushes.pushed_at IS NULL OR wallet_pushes.listed_at + {SLACK_MS} >= wallet_pushes.pushed_at");
     format!(
         "unanswered = CASE WHEN {answered} THEN 1 ELSE wallet_pushes.unanswered + 1 END, \
          unanswered_since = CASE WHEN {answered} THEN {pushed_at} ELSE COALESCE(wallet_pushes.unanswered_since, {pushed_at}) END"

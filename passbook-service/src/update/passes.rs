@@ -254,8 +254,7 @@ impl Passes {
 
     async fn attempt(&self, id: &PassId, draft: &impl Fn(&PassRow) -> Draft) -> Result<Stored, ChangeError> {
         let builder = self.builder(&id.pass_type)?;
-        let decided =
-            self.store.update_pass(id, self.clock.now_ms(), |pass| self.decide(pass, builder, draft(pass)));
+        let decided = self.store.update_pass(id, self.clock.now_ms(), |pass| self.decide(pass, builder, draft(pass)));
         decided.await?.ok_or(ChangeError::NoPass)?
     }
 

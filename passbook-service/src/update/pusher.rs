@@ -137,9 +137,9 @@ impl Pusher {
                 PushResult::Dropped("the push token cannot be one: 32 to 256 hexadecimal digits are".to_owned())
             }
             Ok(true) => self.send(&push).await,
-            Ok(false) => {
-                PushResult::Dropped("the device has seen the change, has no pass of this type any more, or is in quarantine".to_owned())
-            }
+            Ok(false) => PushResult::Dropped(
+                "the device has seen the change, has no pass of this type any more, or is in quarantine".to_owned(),
+            ),
             // The lease ends by itself.
             Err(error) => return tracing::warn!(%error, "a push waits for the database"),
         };

@@ -23,6 +23,7 @@ use http::StatusCode;
 use tidings_shared::auth::ServiceKeys;
 use tidings_shared::clock::Clock;
 use tidings_shared::http::ApiError;
+use tokio::sync::Notify;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
@@ -48,6 +49,10 @@ pub struct Service {
     pub keys: ServiceKeys,
     /// The address in passes.
     pub public_url: String,
+    /// Told when a campaign may go on.
+    pub campaigns: Arc<Notify>,
+    /// How long a device is in quarantine before it is forgotten, ms.
+    pub quarantine_ms: i64,
     /// Time.
     pub clock: Clock,
     /// What is counted.

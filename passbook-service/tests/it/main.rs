@@ -9,12 +9,15 @@
 )]
 
 mod api;
+mod campaign;
 mod diagnose;
+mod import;
 mod list;
 mod lost_update;
 mod openapi;
 mod package;
 mod pass;
+mod pruning;
 mod pushes;
 mod registration;
 mod sequencer;

@@ -4,8 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: Limits =
-    Limits { floor: 10.0, ceiling: 2010.0, list_ms: 250.0, get_ms: 500.0, errors_per_mille: 10.0 };
+const LIMITS: Limits = Limits { floor: 10.0, ceiling: 2010.0, list_ms: 250.0, get_ms: 500.0, errors_per_mille: 10.0 };
 
 fn healthy() -> Feedback {
     Feedback { lists: 1000, list_ms: 5.0, gets: 1000, get_ms: 20.0, errors: 0, held_back: false }
@@ -117,7 +116,14 @@ fn the_pace_gives_what_the_rate_allows_and_never_more_than_a_second_at_once() {
 
 fn any_feedback() -> impl Strategy<Value = Feedback> {
     (0..2000_u64, 0.0..2000.0, 0..2000_u64, 0.0..2000.0, 0..200_u64, any::<bool>()).prop_map(
-        |(lists, list_ms, gets, get_ms, errors, held_back)| Feedback { lists, list_ms, gets, get_ms, errors, held_back },
+        |(lists, list_ms, gets, get_ms, errors, held_back)| Feedback {
+            lists,
+            list_ms,
+            gets,
+            get_ms,
+            errors,
+            held_back,
+        },
     )
 }
 

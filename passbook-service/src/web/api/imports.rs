@@ -55,10 +55,11 @@ pub(super) async fn rows(
     let rows = std::mem::take(&mut asked.rows);
     let (worker, defaults) = (service.clone(), asked.clone());
     // Rendering many passes takes its time.
-    let checked = tokio::task::spawn_blocking(move || check(&worker.passes, &defaults, rows)).await.map_err(|error| {
-        tracing::error!(%error, "checking rows of an import ended in a panic");
-        ApiError::internal()
-    })?;
+    let checked =
+        tokio::task::spawn_blocking(move || check(&worker.passes, &defaults, rows)).await.map_err(|error| {
+            tracing::error!(%error, "checking rows of an import ended in a panic");
+            ApiError::internal()
+        })?;
     let taken = service.store.import(id, &asked, checked, service.clock.now_ms()).await;
     let result = taken.map_err(|error| storage(&error))?.map_err(|line| {
         let message = format!("the import stands at line {line}; send the rows after it");

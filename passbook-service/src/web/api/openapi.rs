@@ -6,7 +6,7 @@ use tidings_shared::http::openapi::{self, ErrorBody, ErrorDetail};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::{Modify, OpenApi};
 
-use super::{passes, reports};
+use super::{campaigns, devices, imports, passes, reports};
 
 // One line for each handler, by room, so that rooms can be added side by side.
 #[derive(OpenApi)]
@@ -24,6 +24,19 @@ use super::{passes, reports};
         passes::package,
         reports::templates,
         reports::diagnoses,
+        campaigns::create,
+        campaigns::list,
+        campaigns::show,
+        campaigns::coverage,
+        campaigns::pause,
+        campaigns::resume,
+        campaigns::sweep,
+        campaigns::cancel,
+        imports::rows,
+        imports::list,
+        imports::show,
+        imports::refusals,
+        devices::cohorts,
         show,
     ),
     components(schemas(ErrorBody, ErrorDetail, crate::store::PassQuery)),
