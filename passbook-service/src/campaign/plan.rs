@@ -264,7 +264,7 @@ pub struct Coverage {
     pub current: i64,
     /// The rest.
     pub uncovered: i64,
-    /// Those of the rest that cannot be pushed: in quarantine.
+    /// Those of the rest that cannot be pushed: in quarantine, or no iPhones.
     pub quarantined: i64,
 }
 

@@ -5,7 +5,7 @@ use sqlx::{Any, Row, Transaction};
 use tidings_shared::storage::{StorageError, rows};
 
 use super::query::Bound;
-use super::{PassQuery, Store, leases};
+use super::{Client, PassQuery, Store, leases};
 use crate::campaign::plan::{Campaign, Counts, Coverage, Plan, Position, State};
 
 /// The lease of whoever runs campaigns.
@@ -20,7 +20,7 @@ pub struct Candidate {
     pub push_token: String,
     /// When the device brought it, ms since 1970.
     pub token_at: i64,
-    /// Nothing is sent to it.
+    /// Nothing is sent to it: it is in quarantine, or its push token is not Apple's.
     pub quarantined: bool,
     /// The tag of the pass's latest listed change; 0 when it was never changed.
     pub tag: i64,
@@ -226,7 +226,7 @@ impl Store {
         let texts = [&after.pass_type, &after.serial, &after.device].map(|text| Bound::Text(text.clone()));
         condition.and("(r.pass_type, r.serial, r.device) > (?, ?, ?)", texts);
         let text = format!(
-            "SELECT r.pass_type, r.serial, r.device, d.push_token, d.token_at, d.quarantined_at, COALESCE(t.tag, 0) AS tag, \
+            "SELECT r.pass_type, r.serial, r.device, d.push_token, d.token_at, d.quarantined_at, d.client, COALESCE(t.tag, 0) AS tag, \
              COALESCE(w.listed_tag, -1) AS listed_tag, w.listed_at, w.pushed_at, w.due_at FROM wallet_registrations r \
              JOIN wallet_passes p ON p.pass_type = r.pass_type AND p.serial = r.serial \
              JOIN wallet_devices d ON d.device = r.device \
@@ -312,7 +312,7 @@ impl Store {
              COALESCE(SUM((1 - x.asked) * (1 - x.up_to_date) * x.quarantined), 0) AS quarantined FROM (SELECT \
              MAX(CASE WHEN w.listed_at >= ? THEN 1 ELSE 0 END) AS asked, \
              MIN(CASE WHEN COALESCE(w.listed_tag, -1) >= COALESCE(t.tag, 0) THEN 1 ELSE 0 END) AS up_to_date, \
-             MAX(CASE WHEN d.quarantined_at IS NULL THEN 0 ELSE 1 END) AS quarantined FROM wallet_registrations r \
+             MAX(CASE WHEN d.quarantined_at IS NULL AND d.client = 'apple' THEN 0 ELSE 1 END) AS quarantined FROM wallet_registrations r \
              JOIN wallet_passes p ON p.pass_type = r.pass_type AND p.serial = r.serial \
              JOIN wallet_devices d ON d.device = r.device \
              LEFT JOIN wallet_tags t ON t.pass_type = r.pass_type AND t.serial = r.serial \
@@ -425,7 +425,8 @@ fn candidate_from(row: &AnyRow) -> Result<Candidate, StorageError> {
         },
         push_token: row.try_get("push_token")?,
         token_at: row.try_get("token_at")?,
-        quarantined: row.try_get::<Option<i64>, _>("quarantined_at")?.is_some(),
+        quarantined: row.try_get::<Option<i64>, _>("quarantined_at")?.is_some()
+            || row.try_get::<String, _>("client")? != Client::Apple.as_str(),
         tag: row.try_get("tag")?,
         listed_tag: row.try_get("listed_tag")?,
         listed_at: row.try_get("listed_at")?,

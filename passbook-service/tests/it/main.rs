@@ -12,6 +12,7 @@ mod api;
 mod campaign;
 mod diagnose;
 mod import;
+mod limits;
 mod list;
 mod lost_update;
 mod openapi;

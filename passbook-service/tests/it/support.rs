@@ -110,7 +110,11 @@ async fn notify(
     });
     let status = StatusCode::from_u16(gateway.status.load(Ordering::SeqCst)).unwrap();
     let code = gateway.code.lock().unwrap().clone();
-    let answer = if status.is_success() { json!({"id": format!("n-{}", header("idempotency-key")), "targets": []}) } else { json!({"error": {"code": code}}) };
+    let answer = if status.is_success() {
+        json!({"id": format!("n-{}", header("idempotency-key")), "targets": []})
+    } else {
+        json!({"error": {"code": code}})
+    };
     (status, Json(answer))
 }
 
