@@ -4,6 +4,7 @@
 mod campaigns;
 mod changes;
 mod diagnoses;
+mod google;
 mod imports;
 mod leases;
 mod load;
@@ -21,6 +22,7 @@ use tidings_shared::storage::{Database, StorageError};
 pub use campaigns::{Candidate, LEASE as CAMPAIGN_LEASE, Portion, Pushed};
 pub use changes::{Batch, Clocks};
 pub use diagnoses::Diagnosis;
+pub use google::{GoogleObject, Told};
 pub use imports::{ImportResult, ImportState};
 pub use passes::{NewPass, PassRow, PassUpdate, Stored, Unread};
 pub use pruning::{Cohorts, Quarantine};

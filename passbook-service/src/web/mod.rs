@@ -4,6 +4,7 @@ mod api;
 mod authenticate;
 mod guard;
 mod http_date;
+mod image;
 mod limits;
 mod list;
 mod log;
@@ -12,6 +13,7 @@ mod path;
 mod registration;
 
 pub use api::openapi;
+pub(crate) use path::encode;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -32,6 +34,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::campaign::Question;
 use crate::diagnose::Recorder;
+use crate::google::Google;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::update::Passes;
@@ -61,6 +64,8 @@ pub struct Service {
     pub clock: Clock,
     /// What is counted.
     pub metrics: Metrics,
+    /// Google Wallet, if it is configured.
+    pub google: Option<Arc<Google>>,
 }
 
 /// The service, once its database answers.
@@ -100,6 +105,7 @@ pub fn router(door: Door, metrics: Metrics, limits: Arc<Limits>) -> Router {
         .route("/v1/log", post(log::log));
     let routes = apple
         .merge(api::router(door.clone()))
+        .route("/get/image/{template}/{file}", get(image::image))
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address"))
         .method_not_allowed_fallback(async || {
             ApiError::new(

@@ -11,6 +11,7 @@
 mod api;
 mod campaign;
 mod diagnose;
+mod google;
 mod import;
 mod limits;
 mod list;

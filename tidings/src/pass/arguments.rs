@@ -9,6 +9,9 @@ use crate::door::Where;
 pub(crate) enum PassCommand {
     /// Show a pass.
     Show(ShowArgs),
+    /// Google Wallet: save links, and what Google was told.
+    #[command(subcommand)]
+    Google(super::google::GoogleCommand),
     /// Print the OpenAPI document of the passbook-service.
     Openapi,
 }

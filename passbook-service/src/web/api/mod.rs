@@ -3,6 +3,7 @@
 mod answer;
 mod campaigns;
 mod devices;
+mod google;
 mod imports;
 pub mod openapi;
 mod passes;
@@ -24,6 +25,7 @@ pub(super) fn router(door: Door) -> Router<Door> {
         .route("/api/passes", post(passes::create))
         .route("/api/passes/{pass_type}/{serial}", get(passes::state).patch(passes::patch).delete(passes::delete))
         .route("/api/passes/{pass_type}/{serial}/package", get(passes::package))
+        .route("/api/passes/{pass_type}/{serial}/google", get(google::state).post(google::link))
         .route("/api/templates", get(reports::templates))
         .route("/api/diagnoses", get(reports::diagnoses))
         .merge(moving())

@@ -6,7 +6,7 @@ use tidings_shared::http::openapi::{self, ErrorBody, ErrorDetail};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::{Modify, OpenApi};
 
-use super::{campaigns, devices, imports, passes, reports};
+use super::{campaigns, devices, google, imports, passes, reports};
 
 // One line for each handler, by room, so that rooms can be added side by side.
 #[derive(OpenApi)]
@@ -22,6 +22,8 @@ use super::{campaigns, devices, imports, passes, reports};
         passes::state,
         passes::delete,
         passes::package,
+        google::link,
+        google::state,
         reports::templates,
         reports::diagnoses,
         campaigns::create,
