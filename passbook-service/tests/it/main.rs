@@ -9,8 +9,10 @@
 )]
 
 mod api;
+mod campaign;
 mod diagnose;
 mod google;
+mod import;
 mod limits;
 mod list;
 mod lost_update;
@@ -18,6 +20,7 @@ mod openapi;
 mod orders;
 mod package;
 mod pass;
+mod pruning;
 mod pushes;
 mod registration;
 mod sequencer;
