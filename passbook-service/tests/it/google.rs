@@ -393,3 +393,29 @@ async fn the_images_of_an_object_are_there() {
     let other = stage.service.request(Method::GET, "/get/image/example/0000.png").send().await.unwrap();
     assert_eq!(other.status(), 404);
 }
+
+#[tokio::test]
+async fn two_processes_on_one_database_tell_each_change_once() {
+    for stage in Stage::on_each_database().await {
+        stage.service.create("1").await;
+        let id = stage.save(&stage.link("1").await);
+        let pairs: Vec<(&str, &str)> = stage.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let second_data = tempfile::tempdir().unwrap();
+        // The same master key of tokens, as several processes need it.
+        let key = stage.service.data.join("wallet/token.key");
+        std::fs::create_dir_all(second_data.path().join("wallet")).unwrap();
+        std::fs::copy(key, second_data.path().join("wallet/token.key")).unwrap();
+        let (gateway, clock) = (stage.service.gateway.clone(), stage.service.clock.clone());
+        let second = Running::start_in(second_data.path(), &stage.service.database, gateway, clock, &pairs).await;
+        for change in 1..=3_i64 {
+            let process = if change % 2 == 0 { &second } else { &stage.service };
+            process.patch("1", json!({"points": change})).await;
+            stage.object(&id, "the balance", |object| points(object) == &json!(change)).await;
+            stage.settled("1").await;
+        }
+        let object = stage.google.object(&id).unwrap();
+        assert_eq!(object.object["messages"].as_array().unwrap().len(), 3, "one message a change");
+        assert_eq!(object.notified.len(), 3);
+        second.stop().await;
+    }
+}
