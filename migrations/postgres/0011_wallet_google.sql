@@ -39,10 +39,3 @@ CREATE TABLE wallet_google_classes (
     digest   TEXT   NOT NULL,
     told_at  BIGINT NOT NULL
 );
-
--- One row: the greatest tag whose changes were noted for Google. Whoever holds its lock reads on.
-CREATE TABLE wallet_google_cursor (
-    id  BIGINT NOT NULL PRIMARY KEY CHECK (id = 1),
-    tag BIGINT NOT NULL
-);
-CREATE INDEX wallet_tags_tag ON wallet_tags (tag);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tidings_shared::storage::StorageError;
 use tokio::time::Instant;
 
@@ -63,47 +63,89 @@ impl Google {
     /// See [`LinkError`].
     pub async fn save_link(&self, service: &Service, id: &PassId) -> Result<SaveLink, LinkError> {
         let now_ms = service.clock.now_ms();
-        let pass = service.store.pass(id).await?.ok_or(LinkError::NoPass)?;
-        let mapped = self.map(&service.passes, &pass, now_ms)?;
-        // First the row, then the pass as it is now: a change in between is one that Google is told of.
-        let known = service.store.google_object(id).await?;
-        if known.is_none() {
-            service.store.offer_google(id, mapped.resource.name(), mapped.object_id(), now_ms).await?;
-        }
-        let pass = service.store.pass(id).await?.ok_or(LinkError::NoPass)?;
-        let mapped = self.map(&service.passes, &pass, now_ms)?;
-        let whole = self.sign(now_ms, &mapped, true)?;
-        let told = known.as_ref().is_some_and(|object| object.told_at.is_some());
-        let (jwt, form) = if whole.len() <= LONGEST_JWT && !told {
-            service.store.note_google_link(id, &Sent::of(&mapped).text(), pass.revision).await?;
+        let offered = self.offer(service, id, now_ms).await?;
+        let mapped = &offered.mapped;
+        let (kind, ids) = (mapped.resource.name(), ids(mapped));
+        let whole = json!({ classes(kind): [mapped.class], objects(kind): [mapped.object] });
+        let whole = self.sign(now_ms, &whole)?;
+        let (jwt, form) = if whole.len() <= LONGEST_JWT && !offered.told {
+            service.store.note_google_link(id, &Sent::of(mapped).text(), offered.revision).await?;
             (whole, "embedded")
         } else {
-            if !told {
-                service.store.hurry_google(id, now_ms).await?;
-                self.wake.notify_one();
-                self.wait_until_told(service, id).await?;
-            }
-            (self.sign(now_ms, &mapped, false)?, "short")
+            self.have_told(service, id, &offered).await?;
+            (self.sign(now_ms, &json!({ objects(kind): [ids] }))?, "short")
         };
         self.metrics.link(form);
         Ok(SaveLink {
             url: format!("{}/{jwt}", self.config.save_url),
-            kind: mapped.resource.name(),
+            kind,
             object_id: mapped.object_id().to_owned(),
             class_id: mapped.class_id().to_owned(),
             form,
         })
     }
 
-    /// The JWT: with class and object, or with their ids alone.
-    fn sign(&self, now_ms: i64, mapped: &Mapped, whole: bool) -> Result<String, LinkError> {
-        let (classes, objects) =
-            (format!("{}Classes", mapped.resource.name()), format!("{}Objects", mapped.resource.name()));
-        let payload = if whole {
-            json!({ classes: [mapped.class], objects: [mapped.object] })
-        } else {
-            json!({ objects: [{ "id": mapped.object["id"], "classId": mapped.object["classId"] }] })
-        };
+    /// One link for several passes, each of which Google is told of first.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    pub async fn save_all(&self, service: &Service, all: &[PassId]) -> Result<String, LinkError> {
+        if let [only] = all {
+            return Ok(self.save_link(service, only).await?.url);
+        }
+        let now_ms = service.clock.now_ms();
+        let mut payload = Map::new();
+        for id in all {
+            let offered = self.offer(service, id, now_ms).await?;
+            self.have_told(service, id, &offered).await?;
+            let objects = payload.entry(objects(offered.mapped.resource.name())).or_insert_with(|| json!([]));
+            if let Some(objects) = objects.as_array_mut() {
+                objects.push(ids(&offered.mapped));
+            }
+        }
+        let jwt = self.sign(now_ms, &Value::Object(payload))?;
+        self.metrics.link("short");
+        Ok(format!("{}/{jwt}", self.config.save_url))
+    }
+
+    /// Notes that Google hears of the pass from now on.
+    async fn offer(&self, service: &Service, id: &PassId, now_ms: i64) -> Result<Offered, LinkError> {
+        let read = async || service.store.pass(id).await?.ok_or(LinkError::NoPass);
+        let known = service.store.google_object(id).await?;
+        if known.is_none() {
+            let mapped = self.map(&service.passes, &read().await?, now_ms)?;
+            service.store.offer_google(id, mapped.resource.name(), mapped.object_id(), now_ms).await?;
+        }
+        // The row is there; only now the pass as it is: a change in between is one that Google is told of.
+        let pass = read().await?;
+        let mapped = self.map(&service.passes, &pass, now_ms)?;
+        let told = known.is_some_and(|known| known.told_at.is_some() && known.object_id == mapped.object_id());
+        Ok(Offered { mapped, revision: pass.revision, told })
+    }
+
+    /// Waits until Google has the pass.
+    async fn have_told(&self, service: &Service, id: &PassId, offered: &Offered) -> Result<(), LinkError> {
+        if offered.told {
+            return Ok(());
+        }
+        service.store.hurry_google(id, service.clock.now_ms()).await?;
+        self.wake.notify_one();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let object = service.store.google_object(id).await?.ok_or(LinkError::NoPass)?;
+            let told = object.told_at.is_some() && object.object_id == offered.mapped.object_id();
+            match (object.due_at, object.last_error) {
+                _ if told => return Ok(()),
+                (None, Some(why)) => return Err(LinkError::Refused(why)),
+                (_, why) if Instant::now() >= deadline => {
+                    return Err(LinkError::Waiting(why.unwrap_or_else(|| "no answer yet".to_owned())));
+                }
+                _ => tokio::time::sleep(POLL).await,
+            }
+        }
+    }
+
+    fn sign(&self, now_ms: i64, payload: &Value) -> Result<String, LinkError> {
         let claims = json!({
             "iss": self.email,
             "aud": "google",
@@ -117,19 +159,26 @@ impl Google {
             LinkError::Sign
         })
     }
+}
 
-    async fn wait_until_told(&self, service: &Service, id: &PassId) -> Result<(), LinkError> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let object = service.store.google_object(id).await?.ok_or(LinkError::NoPass)?;
-            match (object.told_at, object.due_at, object.last_error) {
-                (Some(_), ..) => return Ok(()),
-                (None, None, Some(why)) => return Err(LinkError::Refused(why)),
-                (None, _, why) if Instant::now() >= deadline => {
-                    return Err(LinkError::Waiting(why.unwrap_or_else(|| "no answer yet".to_owned())));
-                }
-                _ => tokio::time::sleep(POLL).await,
-            }
-        }
-    }
+/// A pass that Google hears of.
+struct Offered {
+    mapped: Mapped,
+    /// The pass's revision that was mapped.
+    revision: i64,
+    /// Google has the object.
+    told: bool,
+}
+
+fn classes(kind: &str) -> String {
+    format!("{kind}Classes")
+}
+
+fn objects(kind: &str) -> String {
+    format!("{kind}Objects")
+}
+
+/// What names an object that Google has.
+fn ids(mapped: &Mapped) -> Value {
+    json!({ "id": mapped.object["id"], "classId": mapped.object["classId"] })
 }

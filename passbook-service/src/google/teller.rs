@@ -1,4 +1,4 @@
-//! Tells Google of committed changes: reads the tags on (the feed), claims what is due, and tells it with retry.
+//! Tells Google of committed changes: claims what the sequencer noted, and tells it with retry.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +19,8 @@ use crate::web::Service;
 const CONCURRENCY: i64 = 8;
 /// A claimed object that nobody settles belongs to the next who asks after this.
 const LEASE_MS: i64 = 180_000;
-/// How often new tags and due objects are looked for.
+/// How often due objects are looked for without being told.
 const POLL: Duration = Duration::from_millis(500);
-/// Most tags that are read on at once.
-const TAGS: i64 = 500;
 /// How long requests under way may take after the shutdown began.
 const GRACE: Duration = Duration::from_secs(3);
 const FIRST_PAUSE_MS: i64 = 1_000;
@@ -64,34 +62,7 @@ impl Stop {
 impl Teller {
     /// Works until the shutdown begins.
     pub async fn run(self, shutdown: Shutdown) {
-        while !shutdown.is_down() {
-            match self.service.store.start_google().await {
-                Ok(()) => break,
-                Err(error) => tracing::warn!(%error, "Google Wallet waits for the database"),
-            }
-            self.pause(&shutdown).await;
-        }
-        tokio::join!(self.feed(&shutdown), self.tell_all(&shutdown));
-    }
-
-    /// Reads the tags on.
-    async fn feed(&self, shutdown: &Shutdown) {
-        while !shutdown.is_down() {
-            match self.service.store.feed_google(TAGS, self.service.clock.now_ms()).await {
-                Ok(Some(noted)) => {
-                    if noted > 0 {
-                        self.google.wake.notify_one();
-                    }
-                    continue;
-                }
-                Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "changes cannot be noted for Google Wallet; trying again"),
-            }
-            tokio::select! {
-                () = shutdown.wait() => {}
-                () = tokio::time::sleep(POLL) => {}
-            }
-        }
+        self.tell_all(&shutdown).await;
     }
 
     async fn tell_all(&self, shutdown: &Shutdown) {

@@ -158,6 +158,15 @@ impl Store {
         .execute(&mut *transaction)
         .await?
         .rows_affected();
+        // Google Wallet hears of passes that were offered to it (store/google.rs).
+        sqlx::query(
+            "UPDATE wallet_google_objects SET wanted = wanted + 1, due_at = COALESCE(due_at, $2) \
+             WHERE (pass_type, serial) IN (SELECT pass_type, serial FROM wallet_changes WHERE batch = $1)",
+        )
+        .bind(tag)
+        .bind(now_ms)
+        .execute(&mut *transaction)
+        .await?;
         sqlx::query("DELETE FROM wallet_changes WHERE batch = $1").bind(tag).execute(&mut *transaction).await?;
         sqlx::query("UPDATE wallet_clock SET last_tag = $1 WHERE id = 1").bind(tag).execute(&mut *transaction).await?;
         transaction.commit().await?;

@@ -1,5 +1,5 @@
-//! What Google Wallet is to be told: an outbox of its own, fed from the tags that the sequencer has given. So Google
-//! never hears of a change that is not committed.
+//! What Google Wallet is to be told: an outbox of its own, which the sequencer fills in the transaction that gives a change
+//! its tag. So Google never hears of a change that is not committed, and always of one that is.
 
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
@@ -66,67 +66,6 @@ pub enum Told {
 }
 
 impl Store {
-    /// Makes sure that the feeder has a place to read on from.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn start_google(&self) -> Result<(), StorageError> {
-        let _turn = self.database.turn().wait().await;
-        sqlx::query(
-            "INSERT INTO wallet_google_cursor (id, tag) SELECT 1, COALESCE(MAX(tag), 0) FROM wallet_tags WHERE true \
-             ON CONFLICT (id) DO NOTHING",
-        )
-        .execute(self.database.pool())
-        .await?;
-        Ok(())
-    }
-
-    /// Notes for Google what the next tags changed, up to `limit` of them; how many objects that concerns. `None`: there
-    /// is nothing new, or another process is at it.
-    ///
-    /// # Errors
-    /// When the database fails; nothing is done then.
-    pub async fn feed_google(&self, limit: i64, now_ms: i64) -> Result<Option<u64>, StorageError> {
-        let next =
-            "SELECT t.tag AS tag FROM wallet_tags t, wallet_google_cursor c WHERE c.id = 1 AND t.tag > c.tag LIMIT 1";
-        if sqlx::query(next).fetch_optional(self.database.pool()).await?.is_none() {
-            return Ok(None);
-        }
-        let _turn = self.database.turn().wait().await;
-        let mut transaction = self.begin().await?;
-        let lock = self.database.dialect().for_update_skip_locked();
-        let cursor = sqlx::query(AssertSqlSafe(format!("SELECT tag FROM wallet_google_cursor WHERE id = 1{lock}")))
-            .fetch_optional(&mut *transaction)
-            .await?;
-        let Some(cursor) = cursor else { return Ok(None) };
-        let after: i64 = cursor.try_get("tag")?;
-        // A tag is visible only when every smaller one is: nothing can come in between later.
-        let last = sqlx::query(
-            "SELECT MAX(tag) AS last FROM (SELECT tag FROM wallet_tags WHERE tag > $1 ORDER BY tag LIMIT $2) AS page",
-        )
-        .bind(after)
-        .bind(limit)
-        .fetch_one(&mut *transaction)
-        .await?;
-        let Some(last) = last.try_get::<Option<i64>, _>("last")? else { return Ok(None) };
-        let noted = sqlx::query(
-            "UPDATE wallet_google_objects SET wanted = wanted + 1, due_at = COALESCE(due_at, $3) \
-             WHERE (pass_type, serial) IN (SELECT pass_type, serial FROM wallet_tags WHERE tag > $1 AND tag <= $2)",
-        )
-        .bind(after)
-        .bind(last)
-        .bind(now_ms)
-        .execute(&mut *transaction)
-        .await?
-        .rows_affected();
-        sqlx::query("UPDATE wallet_google_cursor SET tag = $1 WHERE id = 1")
-            .bind(last)
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(Some(noted))
-    }
-
     /// Offers a pass to Google Wallet: from now on Google hears of its changes. Does nothing when it was offered before.
     ///
     /// # Errors

@@ -287,9 +287,9 @@ async fn an_edited_template_reaches_the_orders_of_it() {
     let service = service.restart(&settings, async |_| write("Second")).await;
     let after = eventually("the sweep", async || {
         let state = state(&service).await;
-        (state["revision"] == 2).then_some(state)
+        // Listed like any change.
+        (state["revision"] == 2 && state["tag"] != before["tag"]).then_some(state)
     })
     .await;
     assert_eq!(after["order"]["statusDescription"], "Second");
-    assert_ne!(after["tag"], before["tag"], "listed like any change");
 }
