@@ -12,8 +12,8 @@ mod pass;
 mod path;
 mod registration;
 
-pub(crate) use path::encode;
 pub use api::openapi;
+pub(crate) use path::encode;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

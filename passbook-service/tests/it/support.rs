@@ -346,7 +346,10 @@ pub(crate) async fn python(script: &str, input: &Value) -> Option<Value> {
 
     let Some(python) = std::env::var_os("TIDINGS_TEST_PYTHON") else {
         let strict = std::env::var("TIDINGS_TEST_STRICT").is_ok_and(|strict| strict == "1");
-        assert!(!strict, "TIDINGS_TEST_PYTHON is not set: the Python with the clients, see tests/clients/requirements.txt");
+        assert!(
+            !strict,
+            "TIDINGS_TEST_PYTHON is not set: the Python with the clients, see tests/clients/requirements.txt"
+        );
         eprintln!("NOT RUN: {script} needs TIDINGS_TEST_PYTHON; `cargo xtask test` sets it");
         return None;
     };
