@@ -9,14 +9,17 @@
 )]
 
 mod api;
+mod campaign;
 mod diagnose;
 mod google;
+mod import;
 mod limits;
 mod list;
 mod lost_update;
 mod openapi;
 mod package;
 mod pass;
+mod pruning;
 mod pushes;
 mod registration;
 mod sequencer;

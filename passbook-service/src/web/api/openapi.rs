@@ -6,7 +6,7 @@ use tidings_shared::http::openapi::{self, ErrorBody, ErrorDetail};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::{Modify, OpenApi};
 
-use super::{google, passes, reports};
+use super::{campaigns, devices, google, imports, passes, reports};
 
 // One line for each handler, by room, so that rooms can be added side by side.
 #[derive(OpenApi)]
@@ -26,6 +26,19 @@ use super::{google, passes, reports};
         google::state,
         reports::templates,
         reports::diagnoses,
+        campaigns::create,
+        campaigns::list,
+        campaigns::show,
+        campaigns::coverage,
+        campaigns::pause,
+        campaigns::resume,
+        campaigns::sweep,
+        campaigns::cancel,
+        imports::rows,
+        imports::list,
+        imports::show,
+        imports::refusals,
+        devices::cohorts,
         show,
     ),
     components(schemas(ErrorBody, ErrorDetail, crate::store::PassQuery)),
