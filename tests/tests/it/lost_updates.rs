@@ -14,6 +14,10 @@ fn changes(store: &str) -> String {
     if let Ok(server) = std::env::var("TIDINGS_TEST_POSTGRES") {
         command.args(["--postgres", &server]);
     }
+    // What the tester's shell has set is no setting of the load.
+    for (variable, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TIDINGS_")) {
+        command.env_remove(variable);
+    }
     let output = command.output().expect("tidings can be started");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
