@@ -124,8 +124,7 @@ async fn step(world: &mut World<'_>) {
         79..85 => world.refresh(phone).await,
         85..88 => world.rotate(phone).await,
         88..92 => world.step_clock(),
-        92..94 => world.turn_gateway(),
-        94..96 => world.join(phone).await,
+        92..95 => world.turn_gateway(),
         _ => world.restart().await,
     }
 }
