@@ -6,6 +6,7 @@
 pub mod catalog;
 pub mod config;
 pub mod diagnose;
+pub mod link;
 pub mod metrics;
 pub mod package;
 mod run;

@@ -3,6 +3,7 @@
 
 mod changes;
 mod diagnoses;
+mod jobs;
 mod passes;
 mod pushes;
 mod query;
@@ -15,6 +16,7 @@ use tidings_shared::storage::{Database, StorageError};
 
 pub use changes::{Batch, Clocks};
 pub use diagnoses::Diagnosis;
+pub use jobs::{Job, JobFault};
 pub use passes::{NewPass, PassRow, PassUpdate, Stored, Unread};
 pub use pushes::{DuePush, PushResult};
 pub use query::{MOST_SERIALS, PassQuery};

@@ -2,6 +2,8 @@
 
 mod api;
 mod authenticate;
+mod bundle;
+mod get;
 mod http_date;
 mod list;
 mod log;
@@ -18,7 +20,7 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get as on_get, post};
 use http::StatusCode;
 use tidings_shared::auth::ServiceKeys;
 use tidings_shared::clock::Clock;
@@ -30,7 +32,8 @@ use tower_http::timeout::TimeoutLayer;
 use crate::diagnose::Recorder;
 use crate::metrics::Metrics;
 use crate::store::Store;
-use crate::update::Passes;
+use crate::link::{LinkedPass, Links};
+use crate::update::{Jobs, Passes};
 
 /// A request that takes longer than this, its body included, is ended.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,6 +44,12 @@ pub struct Service {
     pub store: Store,
     /// Passes and how they change.
     pub passes: Passes,
+    /// Changes of many passes.
+    pub jobs: Jobs,
+    /// Makes and opens links to download pages.
+    pub links: Links,
+    /// How long a link opens, ms.
+    pub links_ttl_ms: i64,
     /// Device logs.
     pub recorder: Recorder,
     /// Keys of the service API.
@@ -51,6 +60,38 @@ pub struct Service {
     pub clock: Clock,
     /// What is counted.
     pub metrics: Metrics,
+}
+
+impl AsRef<Passes> for Service {
+    fn as_ref(&self) -> &Passes {
+        &self.passes
+    }
+}
+
+impl Service {
+    /// The address of a download page for these passes, and its end (ms since 1970). `ttl_s`: for how many seconds;
+    /// `None`: as configured.
+    ///
+    /// # Errors
+    /// 400 for a time that cannot be.
+    pub fn download_link(&self, passes: Vec<LinkedPass>, ttl_s: Option<i64>) -> Result<(String, i64), ApiError> {
+        /// Longer than this nobody can say who has the link.
+        const LONGEST_S: i64 = 10 * 366 * 86_400;
+        let ttl_ms = match ttl_s {
+            Some(seconds) if (1..=LONGEST_S).contains(&seconds) => seconds * 1000,
+            Some(seconds) => {
+                let message = format!("ttl: found {seconds}; a link opens for 1 to {LONGEST_S} seconds");
+                return Err(ApiError::new(StatusCode::BAD_REQUEST, "request_invalid", message));
+            }
+            None => self.links_ttl_ms,
+        };
+        let ends_at = self.clock.now_ms() + ttl_ms;
+        let link = self.links.seal(passes, ends_at).map_err(|error| {
+            tracing::error!(%error, "a link cannot be made");
+            ApiError::internal()
+        })?;
+        Ok((format!("{}/get/{link}", self.public_url), ends_at))
+    }
 }
 
 /// The service, once its database answers.
@@ -81,15 +122,16 @@ fn unavailable() -> ApiError {
 /// All routes but health and metrics.
 pub fn router(door: Door, metrics: Metrics) -> Router {
     let apple = Router::new()
-        .route("/v1/devices/{device}/registrations/{pass_type}", get(list::list))
+        .route("/v1/devices/{device}/registrations/{pass_type}", on_get(list::list))
         .route(
             "/v1/devices/{device}/registrations/{pass_type}/{serial}",
             post(registration::register).merge(delete(registration::unregister)),
         )
-        .route("/v1/passes/{pass_type}/{serial}", get(pass::get))
+        .route("/v1/passes/{pass_type}/{serial}", on_get(pass::get))
         .route("/v1/log", post(log::log));
     let routes = apple
         .merge(api::router(door.clone()))
+        .merge(get::router())
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address"))
         .method_not_allowed_fallback(async || {
             ApiError::new(

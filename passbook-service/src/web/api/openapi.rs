@@ -6,7 +6,7 @@ use tidings_shared::http::openapi::{self, ErrorBody, ErrorDetail};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::{Modify, OpenApi};
 
-use super::{passes, reports};
+use super::{jobs, links, passes, reports, templates, versions};
 
 // One line for each handler, by room, so that rooms can be added side by side.
 #[derive(OpenApi)]
@@ -22,7 +22,24 @@ use super::{passes, reports};
         passes::state,
         passes::delete,
         passes::package,
-        reports::templates,
+        passes::preview,
+        passes::search,
+        versions::list,
+        versions::show,
+        versions::diff,
+        jobs::start,
+        jobs::list,
+        jobs::show,
+        jobs::cancel,
+        links::make,
+        links::pack,
+        templates::list,
+        templates::show,
+        templates::put,
+        templates::check,
+        templates::remove,
+        templates::versions,
+        templates::preview,
         reports::diagnoses,
         show,
     ),
