@@ -7,15 +7,17 @@ use std::time::Duration;
 use tidings_shared::auth::ServiceKeys;
 use tidings_shared::config::{Kind, Setting, Settings};
 
+mod limits;
 mod signing;
 
+pub use limits::LimitConfig;
 pub use signing::TypeConfig;
 
 /// Every setting of the passbook-service.
 pub const SETTINGS: &[Setting] = &joined::<{ length(PARTS) }>(PARTS);
 
 /// Each part of the service declares its own.
-const PARTS: &[&[Setting]] = &[OWN, signing::SETTINGS];
+const PARTS: &[&[Setting]] = &[OWN, signing::SETTINGS, limits::SETTINGS];
 
 const fn length(parts: &[&[Setting]]) -> usize {
     let (mut part, mut count) = (0, 0);
@@ -168,6 +170,8 @@ pub struct Config {
     pub types: Vec<TypeConfig>,
     /// Refuse key files that others may read.
     pub check_key_permissions: bool,
+    /// How often the open routes may be asked.
+    pub limits: LimitConfig,
     /// How often certificate files are looked at.
     pub signing_watch: Duration,
     /// How tokens are made.
@@ -204,6 +208,7 @@ impl Config {
     pub fn from_settings(settings: &Settings) -> anyhow::Result<Self> {
         let mut faults = Vec::new();
         let types = signing::types(settings, &mut faults);
+        let limits = limits::limits(settings, &mut faults);
         let public_url = settings.optional_text("wallet.public_url");
         let allow_http = settings.flag("wallet.allow_http");
         match &public_url {
@@ -249,6 +254,7 @@ impl Config {
             database_connections: u32::try_from(settings.count("wallet.database_connections")).unwrap_or(16),
             templates: settings.optional_path("wallet.templates"),
             types,
+            limits,
             check_key_permissions: settings.flag("wallet.check_key_permissions"),
             signing_watch: settings.duration("wallet.signing.watch"),
             tokens,

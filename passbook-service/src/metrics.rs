@@ -34,6 +34,16 @@ struct CauseLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LimitLabels {
+    what: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ClientLabels {
+    client: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct TypeLabels {
     pass_type: String,
 }
@@ -60,6 +70,8 @@ pub struct Metrics {
     pub last_tag: Gauge,
     /// Pushes that wait, in the whole database.
     pub pushes_pending: Gauge,
+    registrations: Family<ClientLabels, Counter>,
+    limited: Family<LimitLabels, Counter>,
     certificate_expires: Family<TypeLabels, Gauge>,
 }
 
@@ -70,6 +82,8 @@ impl Metrics {
         let metrics = Self::default();
         let registry = registry.sub_registry_with_prefix("tidings_wallet");
         registry.register("requests", "Requests by route and status", metrics.requests.clone());
+        registry.register("registrations", "New registrations, by kind of wallet app", metrics.registrations.clone());
+        registry.register("limited", "Requests beyond a limit", metrics.limited.clone());
         registry.register("pushes", "Attempts to hand a push to the push-gateway", metrics.pushes.clone());
         registry.register("device_log_lines", "Lines that devices reported, by cause", metrics.device_logs.clone());
         registry.register("passes_created", "Passes made", metrics.passes_created.clone());
@@ -95,6 +109,16 @@ impl Metrics {
     /// Counts a request.
     pub fn request(&self, route: &str, status: u16) {
         self.requests.get_or_create(&RequestLabels { route: route.to_owned(), status }).inc();
+    }
+
+    /// Counts a new registration.
+    pub fn registered(&self, client: &'static str) {
+        self.registrations.get_or_create(&ClientLabels { client }).inc();
+    }
+
+    /// Counts a request beyond a limit.
+    pub fn limited(&self, what: &'static str) {
+        self.limited.get_or_create(&LimitLabels { what }).inc();
     }
 
     /// Notes for how many seconds passes of a type can still be signed.

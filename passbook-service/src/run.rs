@@ -27,7 +27,7 @@ use crate::update::pusher::Pusher;
 use crate::update::sequencer::Sequencer;
 use crate::update::{Jobs, Passes, keep_current};
 use crate::watch;
-use crate::web::{Door, Service, router};
+use crate::web::{Door, Limits, Service, router};
 
 /// How long to wait before the first row is tried again.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -71,7 +71,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
     }
 
     let door = Door::default();
-    let routes = operations_router(health, Arc::new(registry)).merge(router(door.clone(), metrics.clone()));
+    let limits = Arc::new(Limits::new(config.limits.clone(), clock.clone()));
+    let routes = operations_router(health, Arc::new(registry)).merge(router(door.clone(), metrics.clone(), limits));
     let server = tokio::spawn(serve(listeners.http, routes, shutdown.clone()));
     // Requests that are still answered after the shutdown began may wait for a tag: these tasks end after the server.
     let after = Shutdown::new();

@@ -12,6 +12,7 @@ pub mod http;
 pub mod identity;
 pub mod lifecycle;
 pub mod message_id;
+pub mod network;
 pub mod properties;
 pub mod push_api;
 pub mod recent;

@@ -1,7 +1,7 @@
 //! Bounds on connections that have not logged in yet: in all, from one address, and new ones in a second.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::metrics::gauge::Gauge;
@@ -142,13 +142,7 @@ impl Drop for Pass {
     }
 }
 
-/// What counts as one address: a whole /64 of IPv6, since one host commands as much.
-pub(super) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-        v4 => v4,
-    }
-}
+pub(super) use tidings_shared::network::site as network;
 
 #[cfg(test)]
 mod tests {

@@ -146,7 +146,8 @@ impl Store {
         let pushes = sqlx::query(
             "INSERT INTO wallet_pushes (device, pass_type, tag, sent_tag, due_at, attempts) \
              SELECT DISTINCT r.device, r.pass_type, $1, 0, $2, 0 FROM wallet_changes c \
-             JOIN wallet_registrations r ON r.pass_type = c.pass_type AND r.serial = c.serial WHERE c.batch = $1 \
+             JOIN wallet_registrations r ON r.pass_type = c.pass_type AND r.serial = c.serial \
+             JOIN wallet_devices d ON d.device = r.device AND d.client = 'apple' WHERE c.batch = $1 \
              ON CONFLICT (device, pass_type) DO UPDATE SET tag = excluded.tag, due_at = CASE \
              WHEN wallet_pushes.due_at IS NOT NULL THEN wallet_pushes.due_at \
              WHEN wallet_pushes.pushed_at + $3 > $2 THEN wallet_pushes.pushed_at + $3 ELSE $2 END",

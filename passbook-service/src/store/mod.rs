@@ -20,7 +20,7 @@ pub use jobs::{Job, JobFault};
 pub use passes::{NewPass, PassRow, PassUpdate, Stored, Unread};
 pub use pushes::{DuePush, PushResult};
 pub use query::{MOST_SERIALS, PassQuery};
-pub use registrations::{Listing, Registered};
+pub use registrations::{Client, Listing, Registered};
 pub use templates::TemplateHead;
 pub use versions::Version;
 

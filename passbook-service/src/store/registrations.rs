@@ -19,6 +19,26 @@ pub enum Registered {
     Gone,
 }
 
+/// What registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Client {
+    /// Apple's Wallet: its push token is APNs'.
+    Apple,
+    /// A wallet app on Android: its push token is its own provider's, whatever it looks like, and never goes to Apple.
+    Android,
+}
+
+impl Client {
+    /// The name in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Apple => "apple",
+            Self::Android => "android",
+        }
+    }
+}
+
 /// A serial number and the tag of its latest change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
@@ -36,18 +56,20 @@ impl Store {
     pub async fn register(
         &self,
         device: &str,
+        client: Client,
         id: &PassId,
         push_token: &str,
         now_ms: i64,
     ) -> Result<Registered, StorageError> {
         let mut transaction = self.begin().await?;
         sqlx::query(
-            "INSERT INTO wallet_devices (device, push_token, token_at, created_at) VALUES ($1, $2, $3, $3) \
-             ON CONFLICT (device) DO UPDATE SET push_token = excluded.push_token, token_at = excluded.token_at",
+            "INSERT INTO wallet_devices (device, push_token, token_at, created_at, client) VALUES ($1, $2, $3, $3, $4) \
+             ON CONFLICT (device) DO UPDATE SET push_token = excluded.push_token, token_at = excluded.token_at, client = excluded.client",
         )
         .bind(device)
         .bind(push_token)
         .bind(now_ms)
+        .bind(client.as_str())
         .execute(&mut *transaction)
         .await?;
         // Only for a pass that exists; the foreign key guards against its deletion at this moment.

@@ -2,18 +2,32 @@
 //! serial number.
 
 use axum::response::{IntoResponse, Response};
-use http::header::{HeaderValue, WWW_AUTHENTICATE};
+use http::header::{HeaderValue, USER_AGENT, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
 use tidings_shared::auth::http::credential;
 use tidings_shared::http::ApiError;
 use tidings_shared::storage::StorageError;
 
 use super::{Service, unavailable};
-use crate::store::{PassId, PassRow};
+use crate::store::{Client, PassId, PassRow};
 use crate::token::{self, Algorithm};
 
 /// Longer ones are nobody's.
 const LONGEST_TOKEN: usize = 512;
+
+/// Apple's scheme, and those of wallet apps on Android (walletpasses.io, walletunion.com) that keep to the protocol.
+const SCHEMES: [(&str, Client); 3] =
+    [("ApplePass", Client::Apple), ("AndroidPass", Client::Android), ("WalletUnionPass", Client::Android)];
+
+/// Who speaks: an app on Android says so by its scheme, by `X-Pass-Client` (Pass2U) or by its user agent.
+pub(super) fn client(headers: &HeaderMap) -> Client {
+    let scheme = SCHEMES.iter().find(|(scheme, _)| credential(headers, scheme).is_some());
+    let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if headers.contains_key("x-pass-client") || agent.contains("Android") {
+        return Client::Android;
+    }
+    scheme.map_or(Client::Apple, |(_, client)| *client)
+}
 
 /// A request that goes no further.
 pub(super) enum Refusal {
@@ -49,9 +63,8 @@ pub(super) async fn authenticate(
     headers: &HeaderMap,
     id: Option<&PassId>,
 ) -> Result<(PassRow, String), Refusal> {
-    let presented = credential(headers, "ApplePass")
-        .or_else(|| credential(headers, "AndroidPass"))
-        .filter(|token| token.len() <= LONGEST_TOKEN);
+    let presented =
+        SCHEMES.iter().find_map(|(scheme, _)| credential(headers, scheme)).filter(|token| token.len() <= LONGEST_TOKEN);
     let nobody = PassId { pass_type: String::new(), serial: String::new() };
     let failed = |error: StorageError| {
         tracing::error!(%error, "a pass cannot be read");

@@ -4,7 +4,9 @@ mod api;
 mod authenticate;
 mod bundle;
 mod get;
+mod guard;
 mod http_date;
+mod limits;
 mod list;
 mod log;
 mod pass;
@@ -34,6 +36,8 @@ use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::link::{LinkedPass, Links};
 use crate::update::{Jobs, Passes};
+
+pub use limits::Limits;
 
 /// A request that takes longer than this, its body included, is ended.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -120,7 +124,7 @@ fn unavailable() -> ApiError {
 }
 
 /// All routes but health and metrics.
-pub fn router(door: Door, metrics: Metrics) -> Router {
+pub fn router(door: Door, metrics: Metrics, limits: Arc<Limits>) -> Router {
     let apple = Router::new()
         .route("/v1/devices/{device}/registrations/{pass_type}", on_get(list::list))
         .route(
@@ -140,6 +144,7 @@ pub fn router(door: Door, metrics: Metrics) -> Router {
                 "this address does not know this method",
             )
         })
+        .layer(from_fn_with_state(guard::Guard { limits, metrics: metrics.clone() }, guard::guard))
         .layer(from_fn_with_state(metrics, count))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT))

@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use tidings_shared::http::ApiError;
 
-use super::authenticate::{Refusal, authenticate};
+use super::authenticate::{Refusal, authenticate, client};
 use super::path::{Segments, body};
 use super::{Door, Service, unavailable};
 use crate::store::{PassId, Registered};
@@ -34,13 +34,17 @@ pub(super) async fn register(
             "the body is JSON of the form {\"pushToken\":\"…\"}",
         )
     })?;
+    let client = client(&headers);
     let registered =
-        service.store.register(device, &id, &push_token, service.clock.now_ms()).await.map_err(|error| {
+        service.store.register(device, client, &id, &push_token, service.clock.now_ms()).await.map_err(|error| {
             tracing::error!(%error, "a registration cannot be stored");
             unavailable()
         })?;
     match registered {
-        Registered::New => Ok(StatusCode::CREATED),
+        Registered::New => {
+            service.metrics.registered(client.as_str());
+            Ok(StatusCode::CREATED)
+        }
         Registered::Known => Ok(StatusCode::OK),
         Registered::Gone => Err(Refusal::Unauthorized),
     }

@@ -10,6 +10,7 @@
 
 mod api;
 mod diagnose;
+mod limits;
 mod list;
 mod lost_update;
 mod openapi;

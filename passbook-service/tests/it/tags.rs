@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::{Map, json};
 use tidings_passbook_service::package::PassState;
-use tidings_passbook_service::store::{Batch, NewPass, PassId, PassUpdate, Store};
+use tidings_passbook_service::store::{Batch, Client, NewPass, PassId, PassUpdate, Store};
 use tidings_passbook_service::update::{Since, since, tag_text};
 use tidings_shared::storage::{Database, testing};
 
@@ -112,7 +112,10 @@ impl World {
             }
             Step::Poll(device) => self.poll(device).await,
             Step::Register(device, pass) => {
-                self.store.register(&self.device(device), &self.id(pass), "token", self.now).await.unwrap();
+                self.store
+                    .register(&self.device(device), Client::Apple, &self.id(pass), "token", self.now)
+                    .await
+                    .unwrap();
                 // The device has just installed the pass as it is now.
                 let revision = self.revisions[pass];
                 self.devices[device].has.entry(pass).or_insert(revision);
