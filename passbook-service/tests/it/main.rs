@@ -16,6 +16,7 @@ mod lost_update;
 mod openapi;
 mod package;
 mod pass;
+mod product;
 mod pushes;
 mod registration;
 mod sequencer;
