@@ -13,11 +13,13 @@ mod signing;
 pub use limits::LimitConfig;
 pub use signing::TypeConfig;
 
+use crate::google::GoogleConfig;
+
 /// Every setting of the passbook-service.
 pub const SETTINGS: &[Setting] = &joined::<{ length(PARTS) }>(PARTS);
 
 /// Each part of the service declares its own.
-const PARTS: &[&[Setting]] = &[OWN, signing::SETTINGS, limits::SETTINGS];
+const PARTS: &[&[Setting]] = &[OWN, signing::SETTINGS, limits::SETTINGS, crate::google::SETTINGS];
 
 const fn length(parts: &[&[Setting]]) -> usize {
     let (mut part, mut count) = (0, 0);
@@ -108,6 +110,25 @@ const OWN: &[Setting] = &[
         "At least this long between two pushes to the same device for the same pass type; changes in between share one.",
     ),
     Setting::new(
+        "wallet.devices.unanswered",
+        Kind::Count { min: 1, max: 1_000_000 },
+        "20",
+        "A device goes into quarantine after this many pushes without a question, if they span wallet.devices.silent.",
+    ),
+    Setting::new(
+        "wallet.devices.silent",
+        Kind::Duration,
+        "60d",
+        "A device goes into quarantine when it was not heard of for this long, in spite of wallet.devices.unanswered pushes.",
+    ),
+    Setting::new(
+        "wallet.devices.quarantine",
+        Kind::Duration,
+        "30d",
+        "A device in quarantine is forgotten after this, unless it is heard of.",
+    ),
+    Setting::new("wallet.devices.check", Kind::Duration, "1h", "How often devices that do not answer are looked for."),
+    Setting::new(
         "wallet.sequencer.interval",
         Kind::Duration,
         "200ms",
@@ -137,7 +158,12 @@ const OWN: &[Setting] = &[
         Kind::Secret,
         "Seals the links to download pages, 32 characters or more; the same for all processes. Unset: made of wallet.token_key, or in the data folder.",
     ),
-    Setting::new("wallet.links.ttl", Kind::Duration, "7d", "How long a link to a download page opens, unless it is made for another time."),
+    Setting::new(
+        "wallet.links.ttl",
+        Kind::Duration,
+        "7d",
+        "How long a link to a download page opens, unless it is made for another time.",
+    ),
 ];
 
 /// How authentication tokens are made.
@@ -184,6 +210,8 @@ pub struct Config {
     pub service_keys: ServiceKeys,
     /// Least time between two pushes to a device, ms.
     pub push_interval_ms: i64,
+    /// When devices that do not answer are given up.
+    pub prune: crate::prune::Limits,
     /// How often the sequencer looks by itself.
     pub sequencer_interval: Duration,
     /// Most changes in a batch.
@@ -198,6 +226,8 @@ pub struct Config {
     pub links_key: Option<String>,
     /// How long a link opens, ms.
     pub links_ttl_ms: i64,
+    /// Google Wallet, if it is configured.
+    pub google: Option<GoogleConfig>,
 }
 
 impl Config {
@@ -244,6 +274,7 @@ impl Config {
                 key.len()
             ));
         }
+        let google = GoogleConfig::from_settings(settings, &mut faults);
         anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
         Ok(Self {
             listen: settings.address("wallet.listen"),
@@ -262,6 +293,12 @@ impl Config {
             gateway_ca: settings.optional_path("wallet.gateway.ca_file"),
             service_keys: ServiceKeys::new(settings.texts("keys.service")),
             push_interval_ms: settings.duration_ms("wallet.push.interval"),
+            prune: crate::prune::Limits {
+                unanswered: i64::try_from(settings.count("wallet.devices.unanswered")).unwrap_or(i64::MAX),
+                silent_ms: settings.duration_ms("wallet.devices.silent"),
+                quarantine_ms: settings.duration_ms("wallet.devices.quarantine"),
+                every: settings.duration("wallet.devices.check"),
+            },
             sequencer_interval: settings.duration("wallet.sequencer.interval"),
             sequencer_batch: i64::try_from(settings.count("wallet.sequencer.batch")).unwrap_or(500),
             tag_wait: settings.duration("wallet.tag_wait"),
@@ -269,6 +306,7 @@ impl Config {
             history_age_ms: settings.duration_ms("wallet.history.age"),
             links_key,
             links_ttl_ms: settings.duration_ms("wallet.links.ttl"),
+            google,
         })
     }
 }

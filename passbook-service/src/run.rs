@@ -17,8 +17,11 @@ use tokio::task::JoinSet;
 use crate::catalog::Catalog;
 use crate::config::{Config, TokenMode};
 use crate::diagnose::Recorder;
+use crate::google::teller::Teller;
+use crate::google::{Google, GoogleMetrics};
 use crate::link::Links;
 use crate::metrics::Metrics;
+use crate::moving::Moving;
 use crate::package::development::DevelopmentCertificates;
 use crate::package::{Builder, CertificateSource, Identities, Issuer, Issuers, Kind, Rules};
 use crate::store::Store;
@@ -56,6 +59,7 @@ impl Listeners {
 pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock: Clock) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
+    let google_metrics = GoogleMetrics::register(&mut registry);
     let health = Health::default();
     let database_health = health.register("database");
     let gateway_health = health.register("push-gateway");
@@ -65,6 +69,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
     let catalog = Catalog::load(config.templates.as_deref(), &issuers)?;
     let tokens = TokenMaker::new(&config.tokens, &config.data)?;
     let links = Links::new(&links_key(&config)?)?;
+    let google = config.google.clone().map(|google| Google::new(google, google_metrics, &clock)).transpose()?;
     let http_client = client(config.gateway_ca.as_deref())?;
     if config.service_keys.is_empty() {
         tracing::warn!("keys.service is empty: the API refuses every call, and the push-gateway will refuse pushes");
@@ -91,7 +96,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
                 store: store.clone(),
                 clock: clock.clone(),
                 metrics: metrics.clone(),
-                client: http_client,
+                client: http_client.clone(),
                 gateway_url: config.gateway_url.clone(),
                 keys: config.service_keys.clone(),
                 interval_ms: config.push_interval_ms,
@@ -99,6 +104,15 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
                 wake: sequencer.pushes.clone(),
                 refusal: Arc::default(),
             };
+            let moving = Moving {
+                store: store.clone(),
+                clock: clock.clone(),
+                metrics: metrics.clone(),
+                client: http_client,
+                campaigns: Arc::default(),
+            };
+            let campaigns = moving.campaigns.clone();
+            moving.spawn(&config, &mut tasks, &after)?;
             let recorder = Recorder::new(store.clone(), clock.clone(), metrics.clone());
             let (signing, watch_clock, watch_metrics) = (issuers.clone(), clock.clone(), metrics.clone());
             let public_url = issuers.default_builder().issuer().web_service_url.clone();
@@ -114,13 +128,19 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
                 recorder: recorder.clone(),
                 keys: config.service_keys,
                 public_url,
+                campaigns,
+                quarantine_ms: config.prune.quarantine_ms,
                 clock,
                 metrics,
+                google: google.clone(),
             });
             door.open(service.clone());
             tasks.spawn(sequencer.run(after.clone()));
             tasks.spawn(pusher.run(after.clone()));
             tasks.spawn(recorder.run(after.clone()));
+            if let Some(google) = google {
+                tasks.spawn(Teller { service: service.clone(), google }.run(after.clone()));
+            }
             tasks.spawn({
                 let (service, after) = (service.clone(), after.clone());
                 async move { jobs.run(service.as_ref(), after).await }

@@ -101,7 +101,9 @@ impl TokenMaker {
         let key = match mode {
             TokenMode::Random => return Ok(Self(None)),
             TokenMode::Derived(Some(key)) => key.clone(),
-            TokenMode::Derived(None) => key_file(data, "token.key", "the master key of pass tokens (setting wallet.token_key)")?,
+            TokenMode::Derived(None) => {
+                key_file(data, "token.key", "the master key of pass tokens (setting wallet.token_key)")?
+            }
         };
         Ok(Self(Some(hmac::Key::new(hmac::HMAC_SHA384, key.as_bytes()))))
     }

@@ -40,13 +40,7 @@ pub(super) const MEASURES: [Measure; 12] = [
     measure("headerImage", 1000, 1000, false, &["eventTicket"]),
 ];
 
-const fn measure(
-    name: &'static str,
-    width: u32,
-    height: u32,
-    exact: bool,
-    styles: &'static [&'static str],
-) -> Measure {
+const fn measure(name: &'static str, width: u32, height: u32, exact: bool, styles: &'static [&'static str]) -> Measure {
     Measure { name, width, height, exact, styles }
 }
 

@@ -33,7 +33,8 @@ impl Opened {
             faults.add("pass.json", "nothing readable", "is required");
             return Err(faults);
         };
-        match content("manifest.json").and_then(|bytes| serde_json::from_slice::<BTreeMap<String, String>>(bytes).ok()) {
+        match content("manifest.json").and_then(|bytes| serde_json::from_slice::<BTreeMap<String, String>>(bytes).ok())
+        {
             None => faults.add("manifest.json", "nothing readable", "is required: SHA-1 of every other file"),
             Some(manifest) => {
                 for (name, bytes) in &files {
@@ -43,7 +44,9 @@ impl Opened {
                     match manifest.get(name) {
                         Some(sha1) if *sha1 == sha1_hex(bytes) => {}
                         Some(sha1) => faults.add(name, sha1_hex(bytes), format!("the manifest says SHA-1 {sha1}")),
-                        None => faults.add(name, "a file that the manifest does not name", "every file is in the manifest"),
+                        None => {
+                            faults.add(name, "a file that the manifest does not name", "every file is in the manifest")
+                        }
                     }
                 }
                 for name in manifest.keys().filter(|name| content(name).is_none()) {

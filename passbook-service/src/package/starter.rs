@@ -34,7 +34,8 @@ pub fn starter(style: &str) -> Option<Vec<(String, Vec<u8>)>> {
     }]);
     debug_assert!(STYLES.contains(&style) || style == "posterGeneric");
     let images = example::files().into_iter().filter(|(name, _)| {
-        name.starts_with("icon") || name.starts_with("logo")
+        name.starts_with("icon")
+            || name.starts_with("logo")
             || (name.starts_with("strip") && matches!(style, "coupon" | "storeCard" | "eventTicket"))
     });
     let strings = "/* Texts of one language: copy the folder for each other one. */\n\"name_label\" = \"Name\";\n\"terms_label\" = \"Terms\";\n\"terms_text\" = \"What applies, where to ask.\";\n";

@@ -9,8 +9,8 @@ use aws_lc_rs::digest;
 use serde_json::Value;
 
 use super::fault::{Fault, Faults};
-use super::validate::{self, Rules};
 use super::strings::{self, Strings};
+use super::validate::{self, Rules};
 use super::{hex, placeholder, sha1_hex};
 
 /// Made by the builder; a template never brings its own.
@@ -119,13 +119,10 @@ impl Template {
     }
 
     /// A template that is one pass: to be looked at.
-    pub(super) fn of_package(
-        pass: Value,
-        files: Vec<(String, Vec<u8>)>,
-        strings: BTreeMap<String, Strings>,
-    ) -> Self {
+    pub(super) fn of_package(pass: Value, files: Vec<(String, Vec<u8>)>, strings: BTreeMap<String, Strings>) -> Self {
         let kept = files.into_iter().filter(|(name, _)| name.ends_with(".png"));
-        let files = kept.map(|(name, bytes)| (name, TemplateFile { sha1: sha1_hex(&bytes), bytes: bytes.into() })).collect();
+        let files =
+            kept.map(|(name, bytes)| (name, TemplateFile { sha1: sha1_hex(&bytes), bytes: bytes.into() })).collect();
         let (name, digest) = (String::new(), String::new());
         Self { name, pass, files, fields: BTreeSet::new(), digest, strings, warnings: Vec::new(), revision: 0 }
     }
@@ -133,6 +130,17 @@ impl Template {
     /// Whether a pass needs no value for this field.
     pub(super) fn has_default(&self, field: &str) -> bool {
         placeholder::has_default(&self.pass, field)
+    }
+
+    /// A file of the template, by its name in the package, with the hexadecimal SHA-1 of its content.
+    #[must_use]
+    pub fn file(&self, name: &str) -> Option<(&[u8], &str)> {
+        self.files.get(name).map(|file| (&*file.bytes, file.sha1.as_str()))
+    }
+
+    /// The names of its files but for `pass.json`.
+    pub fn file_names(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
     }
 
     /// Checks what can be known before there is a pass: `issued` is the `pass.json` with the issuer's keys set.

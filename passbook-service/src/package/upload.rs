@@ -50,7 +50,8 @@ fn read(bytes: &[u8], files: &mut Vec<(String, Vec<u8>)>) -> Result<(), Refused>
             continue;
         }
         let mut content = Vec::new();
-        let unreadable = |error: std::io::Error| (format!("{name}: {error}"), "is a ZIP archive of the template's files");
+        let unreadable =
+            |error: std::io::Error| (format!("{name}: {error}"), "is a ZIP archive of the template's files");
         let read = file.take(left + 1).read_to_end(&mut content).map_err(unreadable)?;
         let read = u64::try_from(read).unwrap_or(u64::MAX);
         if read > left {
@@ -94,7 +95,8 @@ mod tests {
         let error = unpack(&zipped(&[("pass.json", &bomb)])).unwrap_err();
         assert!(error.to_string().contains("20 MiB"), "{error}");
         let many: Vec<_> = (0..=MOST_FILES).map(|number| (format!("{number}.png"), Vec::new())).collect();
-        let many: Vec<_> = many.iter().map(|(name, bytes): &(String, Vec<u8>)| (name.as_str(), bytes.as_slice())).collect();
+        let many: Vec<_> =
+            many.iter().map(|(name, bytes): &(String, Vec<u8>)| (name.as_str(), bytes.as_slice())).collect();
         assert!(unpack(&zipped(&many)).is_err());
         assert!(unpack(b"no archive").is_err());
     }

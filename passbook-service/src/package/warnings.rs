@@ -33,9 +33,14 @@ pub(super) fn of(
     texts(pass, strings, &mut warnings);
     for (_, groups) in SHOWN.iter().filter(|(name, _)| *name == style) {
         for (group, most) in groups {
-            let count = pass.get(style).and_then(|content| content.get(*group)).and_then(Value::as_array).map_or(0, Vec::len);
+            let count =
+                pass.get(style).and_then(|content| content.get(*group)).and_then(Value::as_array).map_or(0, Vec::len);
             if count > *most {
-                warnings.add(format!("{style}.{group}"), format!("{count} fields"), format!("Wallet shows {most} of them"));
+                warnings.add(
+                    format!("{style}.{group}"),
+                    format!("{count} fields"),
+                    format!("Wallet shows {most} of them"),
+                );
             }
         }
     }
@@ -81,7 +86,11 @@ fn images(style: &str, files: &BTreeMap<String, TemplateFile>, warnings: &mut Fa
             let rule = format!("{most_wide} x {most_tall} pixels are shown at this scale: larger only costs time");
             warnings.add(file, found, rule);
         } else if measure.exact && (width < most_wide || height < most_tall * 2 / 3) {
-            warnings.add(file, found, format!("is {most_wide} x {most_tall} pixels at this scale: it will be stretched or cut"));
+            warnings.add(
+                file,
+                found,
+                format!("is {most_wide} x {most_tall} pixels at this scale: it will be stretched or cut"),
+            );
         } else if name == "icon" && width != height {
             warnings.add(file, found, "an icon is square");
         }
@@ -119,7 +128,11 @@ fn texts(pass: &Value, strings: &BTreeMap<String, Strings>, warnings: &mut Fault
         let said = if said.is_empty() { vec![message] } else { said };
         for text in said.iter().filter(|text| !text.contains("%@") && !text.contains("{{")) {
             let key = field.get("key").and_then(Value::as_str).unwrap_or_default();
-            warnings.add(format!("{key}: changeMessage"), format!("\"{text}\""), "phones put the new value in place of %@: without it nothing of it is shown");
+            warnings.add(
+                format!("{key}: changeMessage"),
+                format!("\"{text}\""),
+                "phones put the new value in place of %@: without it nothing of it is shown",
+            );
         }
     }
 }

@@ -25,8 +25,8 @@ pub struct DuePush {
 /// What became of a claimed push.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PushResult {
-    /// The gateway has it.
-    Sent,
+    /// The gateway has it, under this name if it told one.
+    Sent(Option<String>),
     /// It will never be sent, and why.
     Dropped(String),
     /// Try again at this time (ms since 1970), and why.
@@ -74,13 +74,15 @@ impl Store {
             .collect()
     }
 
-    /// Whether a claimed push still has a reason: the device has passes of the type and has not seen the tag.
+    /// Whether a claimed push still has a reason: the device has passes of the type, has not seen the tag, and is not in
+    /// quarantine.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn is_wanted(&self, push: &DuePush) -> Result<bool, StorageError> {
         let row = sqlx::query(
-            "SELECT p.device FROM wallet_pushes p WHERE p.device = $1 AND p.pass_type = $2 AND p.sent_tag < $3 AND EXISTS \
+            "SELECT p.device FROM wallet_pushes p JOIN wallet_devices d ON d.device = p.device AND d.quarantined_at IS NULL \
+             WHERE p.device = $1 AND p.pass_type = $2 AND p.sent_tag < $3 AND EXISTS \
              (SELECT 1 FROM wallet_registrations r WHERE r.device = p.device AND r.pass_type = p.pass_type)",
         )
         .bind(&push.device)
@@ -102,14 +104,26 @@ impl Store {
         now_ms: i64,
         interval_ms: i64,
     ) -> Result<(), StorageError> {
+        let sent = format!(
+            "UPDATE wallet_pushes SET sent_tag = $1, pushed_at = $2, attempts = 0, last_error = NULL, notification = $3, \
+             notified_token_at = $4, due_at = CASE WHEN tag > $1 THEN $2 + $5 ELSE NULL END, {} \
+             WHERE device = $6 AND pass_type = $7 AND sent_tag < $1",
+            super::pruning::count_unanswered("$2")
+        );
         let query = match result {
-            PushResult::Sent | PushResult::Dropped(_) => sqlx::query(
+            PushResult::Sent(notification) => sqlx::query(sqlx::AssertSqlSafe(sent))
+                .bind(push.tag)
+                .bind(now_ms)
+                .bind(notification.as_deref())
+                .bind(push.token_at)
+                .bind(interval_ms),
+            PushResult::Dropped(why) => sqlx::query(
                 "UPDATE wallet_pushes SET sent_tag = $1, pushed_at = $2, attempts = 0, last_error = $3, \
                  due_at = CASE WHEN tag > $1 THEN $2 + $4 ELSE NULL END WHERE device = $5 AND pass_type = $6 AND sent_tag < $1",
             )
             .bind(push.tag)
             .bind(now_ms)
-            .bind(if let PushResult::Dropped(why) = result { Some(why.as_str()) } else { None })
+            .bind(why.as_str())
             .bind(interval_ms),
             PushResult::Later(due_at, why) => sqlx::query(
                 "UPDATE wallet_pushes SET attempts = attempts + 1, due_at = $2, last_error = $3 \

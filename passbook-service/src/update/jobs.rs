@@ -80,7 +80,9 @@ impl Jobs {
                     let id = job.id.clone();
                     match self.work(job, passes.as_ref(), &shutdown).await {
                         Ok(()) => continue,
-                        Err(error) => tracing::error!(%error, job = id, "a change of many passes stands still; it is taken up again"),
+                        Err(error) => {
+                            tracing::error!(%error, job = id, "a change of many passes stands still; it is taken up again")
+                        }
                     }
                 }
                 Ok(None) => {

@@ -13,9 +13,10 @@ pub mod sequencer;
 mod sweep;
 mod tag;
 
-pub use change::{ChangeError, Changed, Create, Created, Patch};
+pub use change::{ChangeError, Changed, Create, Created, Patch, Prepared};
 pub use diff::{Difference, differences};
 pub use jobs::Jobs;
 pub use passes::Passes;
+pub(crate) use pusher::is_push_token;
 pub use sweep::keep_current;
 pub use tag::{Since, since, tag_text};

@@ -137,14 +137,14 @@ impl Pusher {
                 PushResult::Dropped("the push token cannot be one: 32 to 256 hexadecimal digits are".to_owned())
             }
             Ok(true) => self.send(&push).await,
-            Ok(false) => {
-                PushResult::Dropped("the device has seen the change or has no pass of this type any more".to_owned())
-            }
+            Ok(false) => PushResult::Dropped(
+                "the device has seen the change, has no pass of this type any more, or is in quarantine".to_owned(),
+            ),
             // The lease ends by itself.
             Err(error) => return tracing::warn!(%error, "a push waits for the database"),
         };
         let outcome = match &result {
-            PushResult::Sent => Outcome::Sent,
+            PushResult::Sent(_) => Outcome::Sent,
             PushResult::Dropped(_) => Outcome::Dropped,
             PushResult::Later(..) => Outcome::Retried,
         };
@@ -183,7 +183,9 @@ impl Pusher {
             answer.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<i64>().ok());
         if status.is_success() {
             self.note_refusal(None);
-            return PushResult::Sent;
+            // Its name is how "this token is gone" finds the device.
+            let named = answer.json::<tidings_shared::push_api::Notification>().await.ok();
+            return PushResult::Sent(named.map(|notification| notification.id));
         }
         let text = answer.text().await.unwrap_or_default();
         let code = serde_json::from_str::<serde_json::Value>(&text)
@@ -193,7 +195,7 @@ impl Pusher {
         let why = format!("the push-gateway answered {status} {code}");
         match status {
             // The key was used for this very push before.
-            StatusCode::CONFLICT => PushResult::Sent,
+            StatusCode::CONFLICT => PushResult::Sent(None),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let why = format!("{why}: the first of keys.service must be one of the push-gateway's");
                 self.note_refusal(Some(why.clone()));
@@ -251,7 +253,7 @@ fn idempotency_key(push: &DuePush) -> String {
 }
 
 /// Whether a push token can be real. Some apps register placeholders; Apple must not see them.
-fn is_push_token(token: &str) -> bool {
+pub(crate) fn is_push_token(token: &str) -> bool {
     (32..=256).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_hexdigit())
 }
 

@@ -6,6 +6,7 @@ mod bundle;
 mod get;
 mod guard;
 mod http_date;
+mod image;
 mod limits;
 mod list;
 mod log;
@@ -14,6 +15,7 @@ mod path;
 mod registration;
 
 pub use api::openapi;
+pub(crate) use path::encode;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -27,14 +29,17 @@ use http::StatusCode;
 use tidings_shared::auth::ServiceKeys;
 use tidings_shared::clock::Clock;
 use tidings_shared::http::ApiError;
+use tokio::sync::Notify;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use crate::campaign::Question;
 use crate::diagnose::Recorder;
+use crate::google::Google;
+use crate::link::{LinkedPass, Links};
 use crate::metrics::Metrics;
 use crate::store::Store;
-use crate::link::{LinkedPass, Links};
 use crate::update::{Jobs, Passes};
 
 pub use limits::Limits;
@@ -60,10 +65,16 @@ pub struct Service {
     pub keys: ServiceKeys,
     /// The address in passes.
     pub public_url: String,
+    /// Told when a campaign may go on.
+    pub campaigns: Arc<Notify>,
+    /// How long a device is in quarantine before it is forgotten, ms.
+    pub quarantine_ms: i64,
     /// Time.
     pub clock: Clock,
     /// What is counted.
     pub metrics: Metrics,
+    /// Google Wallet, if it is configured.
+    pub google: Option<Arc<Google>>,
 }
 
 impl AsRef<Passes> for Service {
@@ -136,6 +147,7 @@ pub fn router(door: Door, metrics: Metrics, limits: Arc<Limits>) -> Router {
     let routes = apple
         .merge(api::router(door.clone()))
         .merge(get::router())
+        .route("/get/image/{template}/{file}", on_get(image::image))
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address"))
         .method_not_allowed_fallback(async || {
             ApiError::new(
@@ -160,8 +172,19 @@ async fn count(State(metrics): State<Metrics>, request: Request, next: Next) -> 
         known @ ("GET" | "HEAD" | "POST" | "PATCH" | "DELETE") => known.to_owned(),
         _ => "OTHER".to_owned(),
     };
+    let question = match (method.as_str(), route.as_str()) {
+        ("GET", "/v1/devices/{device}/registrations/{pass_type}") => Some(Question::List),
+        ("GET", "/v1/passes/{pass_type}/{serial}") => Some(Question::Get),
+        _ => None,
+    };
     let route = format!("{method} {route}");
+    let begin = tokio::time::Instant::now();
     let response = next.run(request).await;
+    if let Some(question) = question {
+        let status = response.status();
+        let failed = status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT;
+        metrics.load.note(question, begin.elapsed(), failed);
+    }
     metrics.request(&route, response.status().as_u16());
     response
 }

@@ -9,7 +9,10 @@
 )]
 
 mod api;
+mod campaign;
 mod diagnose;
+mod google;
+mod import;
 mod limits;
 mod list;
 mod lost_update;
@@ -17,6 +20,7 @@ mod openapi;
 mod package;
 mod pass;
 mod product;
+mod pruning;
 mod pushes;
 mod registration;
 mod sequencer;

@@ -54,8 +54,9 @@ async fn a_void_and_an_ended_pass_are_changes_like_any_other_and_tell_what_phone
     for running in Running::on_each_database(&[]).await {
         let pass = running.create("1").await;
         assert_eq!(running.register("phone", &pass, &push_token(1)).await, 201);
-        let (status, rehearsed) =
-            running.ask(Method::PATCH, &format!("{}?dryRun=true", address("1")), json!({"fields": {"points": 5}})).await;
+        let (status, rehearsed) = running
+            .ask(Method::PATCH, &format!("{}?dryRun=true", address("1")), json!({"fields": {"points": 5}}))
+            .await;
         assert_eq!((status, &rehearsed["changed"]), (200, &json!(true)), "{rehearsed}");
         assert!(rehearsed["messages"][0]["message"].as_str().unwrap().contains('5'), "{rehearsed}");
         assert_eq!(running.list("phone", None).await.map(|listed| number(&listed.tag)), Some(0), "nothing changed");
@@ -93,10 +94,12 @@ async fn what_a_pass_was_is_kept_and_compared() {
         for points in 1..=3 {
             running.patch("1", json!({"points": points})).await;
         }
-        let (status, found) = running.ask(Method::GET, &format!("{}/versions?limit=3", address("1")), Value::Null).await;
+        let (status, found) =
+            running.ask(Method::GET, &format!("{}/versions?limit=3", address("1")), Value::Null).await;
         assert_eq!(status, 200);
         let versions = found["versions"].as_array().unwrap();
-        let seen: Vec<_> = versions.iter().map(|v| (v["revision"].as_i64().unwrap(), v["fields"]["points"].clone())).collect();
+        let seen: Vec<_> =
+            versions.iter().map(|v| (v["revision"].as_i64().unwrap(), v["fields"]["points"].clone())).collect();
         assert_eq!(seen, [(4, json!(3)), (3, json!(2)), (2, json!(1))]);
         assert_eq!((&versions[0]["present"], &found["next"]), (&json!(true), &json!(2)));
         let (_, rest) = running.ask(Method::GET, &format!("{}/versions?before=2", address("1")), Value::Null).await;
@@ -107,7 +110,10 @@ async fn what_a_pass_was_is_kept_and_compared() {
         let (_, diff) = running.ask(Method::GET, &format!("{}/diff?from=1&to=4", address("1")), Value::Null).await;
         assert_eq!(diff["changes"], json!([{"key": "fields.points", "from": 0, "to": 3}]));
         let pass = diff["pass"].as_array().unwrap();
-        assert!(pass.iter().any(|change| change["key"] == "storeCard.primaryFields[0].value" && change["to"] == 3), "{diff}");
+        assert!(
+            pass.iter().any(|change| change["key"] == "storeCard.primaryFields[0].value" && change["to"] == 3),
+            "{diff}"
+        );
         assert!(diff["messages"][0]["message"].as_str().unwrap().contains('3'), "{diff}");
         let (_, latest) = running.ask(Method::GET, &format!("{}/diff", address("1")), Value::Null).await;
         assert_eq!((&latest["from"], &latest["to"]), (&json!(3), &json!(4)));
@@ -202,7 +208,10 @@ async fn a_job_whose_process_died_is_taken_up_where_it_was() {
         // The running service may be faster: then there is nothing left to take up, and the end is the same.
         let taken = Store::new(elsewhere.clone()).claim_job(now, now + 60_000).await.unwrap();
         if let Some(mut taken) = taken {
-            taken.after = Some(tidings_passbook_service::store::PassId { pass_type: PASS_TYPE.to_owned(), serial: "a".to_owned() });
+            taken.after = Some(tidings_passbook_service::store::PassId {
+                pass_type: PASS_TYPE.to_owned(),
+                serial: "a".to_owned(),
+            });
             taken.done = 1;
             assert!(store.save_job(&taken, now + 60_000).await.unwrap());
             running.clock.advance(61_000);
@@ -224,7 +233,9 @@ async fn a_job_whose_process_died_is_taken_up_where_it_was() {
 #[tokio::test]
 async fn an_uploaded_template_is_seen_by_every_process_and_its_passes_follow_it() {
     for running in Running::on_each_database(&[]).await {
-        let other = Running::start_in(&running.data, &running.database, running.gateway.clone(), running.clock.clone(), &[]).await;
+        let other =
+            Running::start_in(&running.data, &running.database, running.gateway.clone(), running.clock.clone(), &[])
+                .await;
         let mut files = starter("storeCard").unwrap();
         let (status, shown) = running.upload("card", &files).await;
         assert_eq!((status, &shown["revision"], &shown["style"]), (201, &json!(1), &json!("storeCard")), "{shown}");
@@ -233,7 +244,10 @@ async fn an_uploaded_template_is_seen_by_every_process_and_its_passes_follow_it(
         let body = json!({"template": "card", "serial": "u1", "fields": {"points": 1, "name": "Ada"}});
         let (status, made) = running.ask(Method::POST, "/api/passes", body).await;
         assert_eq!(status, 201, "{made}");
-        let pass = crate::support::Pass { serial: "u1".to_owned(), token: made["authenticationToken"].as_str().unwrap().to_owned() };
+        let pass = crate::support::Pass {
+            serial: "u1".to_owned(),
+            token: made["authenticationToken"].as_str().unwrap().to_owned(),
+        };
         assert_eq!(running.register("phone", &pass, &push_token(1)).await, 201);
         // The other process has never heard of the template until it looks.
         eventually("the other process to serve the pass", async || {
@@ -290,7 +304,10 @@ async fn a_template_that_breaks_rules_is_refused_with_key_value_and_rule() {
     let (status, refused) = running.upload("bad", &files).await;
     assert_eq!((status, &refused["error"]["code"]), (422, &json!("template_invalid")));
     let message = refused["error"]["message"].as_str().unwrap();
-    assert!(message.contains("backgroundColor") && message.contains("#123456") && message.contains("rgb("), "{message}");
+    assert!(
+        message.contains("backgroundColor") && message.contains("#123456") && message.contains("rgb("),
+        "{message}"
+    );
     let check = running.api(Method::POST, "/api/templates/bad/check").body(zipped(&files)).send().await.unwrap();
     let report: Value = check.json().await.unwrap();
     assert_eq!((&report["valid"], &report["faults"][0]["key"]), (&json!(false), &json!("backgroundColor")), "{report}");
@@ -309,7 +326,11 @@ async fn passes_are_found_and_drawn() {
     running.patch("2", json!({"points": 9})).await;
     let (status, found) =
         running.ask(Method::POST, "/api/passes/search", json!({"query": {"fields": {"points": 9}}})).await;
-    assert_eq!((status, &found["total"], &found["passes"][0]["serialNumber"]), (200, &json!(1), &json!("2")), "{found}");
+    assert_eq!(
+        (status, &found["total"], &found["passes"][0]["serialNumber"]),
+        (200, &json!(1), &json!("2")),
+        "{found}"
+    );
     let (_, first) = running.ask(Method::POST, "/api/passes/search", json!({"limit": 2})).await;
     let next = first["next"].clone();
     let (_, rest) = running.ask(Method::POST, "/api/passes/search", json!({"limit": 2, "after": next})).await;
@@ -325,7 +346,8 @@ async fn passes_are_found_and_drawn() {
         let picture = answer.text().await.unwrap();
         assert!(picture.starts_with("<svg") && picture.contains(part), "{path}: {picture}");
     }
-    let (status, _) = running.ask(Method::POST, "/api/templates/example/preview", json!({"fields": {"points": 7}})).await;
+    let (status, _) =
+        running.ask(Method::POST, "/api/templates/example/preview", json!({"fields": {"points": 7}})).await;
     assert_eq!(status, 200);
     running.stop().await;
 }
@@ -374,9 +396,9 @@ async fn a_bundle_has_ten_passes_at_most_and_the_right_media_type() {
     for serial in 1..=3 {
         running.create(&serial.to_string()).await;
     }
-    let given = |count: usize| (0..count).map(|index| json!({"serial": (index % 3 + 1).to_string()})).collect::<Vec<_>>();
-    let answer =
-        running.api(Method::POST, "/api/bundles").json(&json!({"passes": given(3)})).send().await.unwrap();
+    let given =
+        |count: usize| (0..count).map(|index| json!({"serial": (index % 3 + 1).to_string()})).collect::<Vec<_>>();
+    let answer = running.api(Method::POST, "/api/bundles").json(&json!({"passes": given(3)})).send().await.unwrap();
     assert_eq!(answer.headers()["content-type"], "application/vnd.apple.pkpasses");
     let bundle = answer.bytes().await.unwrap();
     let mut archive = zip::ZipArchive::new(Cursor::new(&bundle[..])).unwrap();

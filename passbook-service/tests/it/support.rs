@@ -41,6 +41,7 @@ pub(crate) struct Gateway {
     pub(crate) url: String,
     pushed: Arc<Mutex<Vec<Pushed>>>,
     status: Arc<AtomicU16>,
+    outcomes: tokio::sync::broadcast::Sender<String>,
     code: Arc<Mutex<String>>,
 }
 
@@ -48,10 +49,18 @@ impl Gateway {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let gateway = Self { url, pushed: Arc::default(), status: Arc::new(AtomicU16::new(202)), code: Arc::default() };
+        let gateway = Self {
+            url,
+            pushed: Arc::default(),
+            status: Arc::new(AtomicU16::new(202)),
+            outcomes: tokio::sync::broadcast::channel(64).0,
+            code: Arc::default(),
+        };
         let router = Router::new()
             .route("/healthz", get(async || "ok"))
             .route("/v1/notifications", post(notify))
+            .route("/v1/notifications/batch", post(notify_batch))
+            .route("/v1/notifications/stream", get(outcomes))
             .with_state(gateway.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         gateway
@@ -63,6 +72,14 @@ impl Gateway {
 
     pub(crate) fn code(&self, code: &str) {
         code.clone_into(&mut self.code.lock().unwrap());
+    }
+
+    /// Says that Apple calls the token of a push gone, once somebody listens.
+    pub(crate) async fn token_gone(&self, number: u32, notification: &str) {
+        let data = json!({"notification": notification, "target": "t", "provider": "apns", "app": PASS_TYPE,
+            "state": "dead", "at_ms": NOW, "reason": "Unregistered", "token_gone": true});
+        let event = format!("event: push.dead\nid: {number}\ndata: {data}\n\n");
+        eventually("somebody to follow the outcomes", async || self.outcomes.send(event.clone()).ok()).await;
     }
 
     pub(crate) fn pushed(&self) -> Vec<Pushed> {
@@ -93,8 +110,52 @@ async fn notify(
     });
     let status = StatusCode::from_u16(gateway.status.load(Ordering::SeqCst)).unwrap();
     let code = gateway.code.lock().unwrap().clone();
-    let answer = if status.is_success() { json!({"id": "1", "targets": []}) } else { json!({"error": {"code": code}}) };
+    let answer = if status.is_success() {
+        json!({"id": format!("n-{}", header("idempotency-key")), "targets": []})
+    } else {
+        json!({"error": {"code": code}})
+    };
     (status, Json(answer))
+}
+
+/// As the gateway does: a key that comes again is answered with the same name.
+async fn notify_batch(
+    State(gateway): State<Gateway>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> (StatusCode, Json<Value>) {
+    let status = gateway.status.load(Ordering::SeqCst);
+    let code = gateway.code.lock().unwrap().clone();
+    let authorization = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
+    let mut pushed = gateway.pushed.lock().unwrap();
+    let results: Vec<_> = body["notifications"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| {
+            let idempotency_key = item["idempotency_key"].as_str().unwrap_or_default().to_owned();
+            if status != 202 {
+                return json!({"status": status, "error": {"code": code}});
+            }
+            pushed.push(Pushed {
+                token: item.pointer("/to/token/token").and_then(Value::as_str).unwrap_or_default().to_owned(),
+                body: item.clone(),
+                idempotency_key: idempotency_key.clone(),
+                authorization: authorization.clone().unwrap_or_default(),
+            });
+            json!({"status": 202, "notification": {"id": format!("n-{idempotency_key}"), "targets": []}})
+        })
+        .collect();
+    (StatusCode::OK, Json(json!({"results": results})))
+}
+
+/// What the gateway says of pushes, as server-sent events.
+async fn outcomes(State(gateway): State<Gateway>) -> axum::response::Response {
+    let stream = futures_util::stream::unfold(gateway.outcomes.subscribe(), async |mut told| {
+        let event: String = told.recv().await.ok()?;
+        Some((Ok::<_, std::convert::Infallible>(event), told))
+    });
+    axum::response::Response::new(axum::body::Body::from_stream(stream))
 }
 
 /// Asks until there is an answer.
@@ -336,4 +397,36 @@ pub(crate) fn push_token(number: u32) -> String {
 /// The N of `EPOCH.N`.
 pub(crate) fn number(tag: &str) -> i64 {
     tag.rsplit_once('.').unwrap().1.parse().unwrap()
+}
+
+/// Runs a script of `tests/clients` with this on its standard input and reads the JSON that it prints. `None` when there is
+/// no Python for it and `TIDINGS_TEST_STRICT` does not ask for one.
+pub(crate) async fn python(script: &str, input: &Value) -> Option<Value> {
+    use std::process::Stdio;
+    use tokio::io::AsyncWriteExt;
+
+    let Some(python) = std::env::var_os("TIDINGS_TEST_PYTHON") else {
+        let strict = std::env::var("TIDINGS_TEST_STRICT").is_ok_and(|strict| strict == "1");
+        assert!(
+            !strict,
+            "TIDINGS_TEST_PYTHON is not set: the Python with the clients, see tests/clients/requirements.txt"
+        );
+        eprintln!("NOT RUN: {script} needs TIDINGS_TEST_PYTHON; `cargo xtask test` sets it");
+        return None;
+    };
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script);
+    let mut child = tokio::process::Command::new(python)
+        .arg(file)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.to_string().as_bytes()).await.unwrap();
+    drop(stdin);
+    let output = tokio::time::timeout(BOUND, child.wait_with_output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(serde_json::from_slice(&output.stdout).unwrap())
 }

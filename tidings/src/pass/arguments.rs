@@ -37,6 +37,9 @@ pub(crate) enum PassCommand {
     Bundle(super::give::BundleArgs),
     /// Draw a template, a .pkpass file or a pass, front and back, as SVG.
     Preview(super::preview::PreviewArgs),
+    /// Google Wallet: save links, and what Google was told.
+    #[command(subcommand)]
+    Google(super::google::GoogleCommand),
     /// Print the OpenAPI document of the passbook-service.
     Openapi,
 }
@@ -149,8 +152,7 @@ mod tests {
             fields_from: None,
             user_info: Some("null".to_owned()),
         };
-        let expected =
-            json!({"fields": {"points": 12, "name": "Ada = B", "vip": true, "n": "null", "offer": null}, "userInfo": null});
+        let expected = json!({"fields": {"points": 12, "name": "Ada = B", "vip": true, "n": "null", "offer": null}, "userInfo": null});
         assert_eq!(Value::Object(change.body().unwrap()), expected);
         assert!(pairs(&["novalue".to_owned()]).is_err());
     }

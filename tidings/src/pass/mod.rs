@@ -4,6 +4,7 @@ mod arguments;
 mod bulk;
 mod change;
 mod give;
+mod google;
 mod history;
 mod issue;
 mod preview;
@@ -38,6 +39,7 @@ pub(crate) async fn run(settings: &Settings, command: &PassCommand) -> anyhow::R
         PassCommand::Link(args) => give::link(settings, args).await,
         PassCommand::Bundle(args) => give::bundle(settings, args).await,
         PassCommand::Preview(args) => preview::run(settings, args).await,
+        PassCommand::Google(command) => google::run(settings, command).await,
         PassCommand::Openapi => {
             say(&tidings_passbook_service::openapi::text()?)?;
             Ok(Verdict::Good)

@@ -67,9 +67,9 @@ pub(super) async fn run(settings: &Settings, command: &TemplateCommand) -> anyho
 }
 
 fn check(settings: &Settings, folder: &Path, strict: bool) -> anyhow::Result<Verdict> {
-    let checked = Template::from_folder(folder).map_err(|error| error.faults).and_then(|template| {
-        template.check_for(&issuer(settings, &template)).map(|()| template)
-    });
+    let checked = Template::from_folder(folder)
+        .map_err(|error| error.faults)
+        .and_then(|template| template.check_for(&issuer(settings, &template)).map(|()| template));
     let template = match checked {
         Ok(template) => template,
         Err(faults) => {

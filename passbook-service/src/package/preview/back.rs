@@ -29,7 +29,14 @@ pub(super) fn draw(face: &Face<'_>) -> String {
     for (label, value) in &rows {
         let (top, mut at) = (y, y + 20.0);
         let mut row = Canvas::default();
-        row.text(EDGE + 14.0, at, WIDTH - 2.0 * EDGE - 28.0, Anchor::Start, label, Look { size: 12.0, smallest: 9.0, weight: 500, colour: "#6e6e73" });
+        row.text(
+            EDGE + 14.0,
+            at,
+            WIDTH - 2.0 * EDGE - 28.0,
+            Anchor::Start,
+            label,
+            Look { size: 12.0, smallest: 9.0, weight: 500, colour: "#6e6e73" },
+        );
         at += if label.is_empty() { 0.0 } else { 20.0 };
         for line in lines(value, WIDTH - 2.0 * EDGE - 28.0, 15.0) {
             row.text(EDGE + 14.0, at, WIDTH, Anchor::Start, &line, ink);
@@ -46,9 +53,23 @@ pub(super) fn draw(face: &Face<'_>) -> String {
     let height = (y + 12.0).max(200.0);
     let title = face.text("organizationName").unwrap_or_default();
     let mut head = Canvas::default();
-    head.text(WIDTH / 2.0, 30.0, WIDTH - 60.0, Anchor::Middle, &title, Look { size: 16.0, smallest: 10.0, weight: 600, colour: "#1c1c1e" });
+    head.text(
+        WIDTH / 2.0,
+        30.0,
+        WIDTH - 60.0,
+        Anchor::Middle,
+        &title,
+        Look { size: 16.0, smallest: 10.0, weight: 600, colour: "#1c1c1e" },
+    );
     let description = face.text("description").unwrap_or_default();
-    head.text(WIDTH / 2.0, 48.0, WIDTH - 40.0, Anchor::Middle, &description, Look { size: 12.0, smallest: 9.0, weight: 400, colour: "#6e6e73" });
+    head.text(
+        WIDTH / 2.0,
+        48.0,
+        WIDTH - 40.0,
+        Anchor::Middle,
+        &description,
+        Look { size: 12.0, smallest: 9.0, weight: 400, colour: "#6e6e73" },
+    );
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" width=\"{WIDTH}\" height=\"{height:.0}\" \
          font-family=\"{FONT}\" role=\"img\" aria-label=\"{}\"><rect width=\"{WIDTH}\" height=\"{height:.0}\" rx=\"14\" fill=\"#f2f2f7\"/>{}{}</svg>",

@@ -57,7 +57,14 @@ pub(super) fn draw(face: &Face<'_>) -> String {
             }
             if let Some(shown) = primary.first() {
                 let anchor = Anchor::Start;
-                canvas.text(EDGE, y + 14.0, room, anchor, &shown.label.to_uppercase(), look(11.0, 8.0, 600, &colours.label));
+                canvas.text(
+                    EDGE,
+                    y + 14.0,
+                    room,
+                    anchor,
+                    &shown.label.to_uppercase(),
+                    look(11.0, 8.0, 600, &colours.label),
+                );
                 canvas.text(EDGE, y + 44.0, room, anchor, &shown.value, look(28.0, 13.0, 300, &colours.ink));
             }
             y += if thumbnail.is_some() { 102.0 } else { 62.0 };
@@ -99,7 +106,8 @@ fn header(face: &Face<'_>, canvas: &mut Canvas, colours: &Colours) {
     let fields = face.fields("headerFields");
     let mut right = WIDTH - EDGE;
     for shown in fields.iter().rev().take(3) {
-        let wide = super::text::width(&shown.value, 17.0).max(super::text::width(&shown.label, 10.0)).clamp(34.0, 110.0);
+        let wide =
+            super::text::width(&shown.value, 17.0).max(super::text::width(&shown.label, 10.0)).clamp(34.0, 110.0);
         canvas.text(right, 24.0, wide, Anchor::End, &shown.label.to_uppercase(), look(10.0, 7.0, 600, &colours.label));
         canvas.text(right, 43.0, wide, Anchor::End, &shown.value, look(17.0, 9.0, 400, &colours.ink));
         right -= wide + 12.0;
@@ -153,7 +161,8 @@ fn row_of(fields: &[&Shown<'_>], canvas: &mut Canvas, colours: &Colours, y: f64)
     let needs: Vec<f64> = fields
         .iter()
         .map(|shown| {
-            let wide = super::text::width(&shown.value, 17.0).max(super::text::width(&shown.label.to_uppercase(), 10.5));
+            let wide =
+                super::text::width(&shown.value, 17.0).max(super::text::width(&shown.label.to_uppercase(), 10.5));
             wide.clamp(24.0, 200.0) + 12.0
         })
         .collect();
@@ -170,7 +179,14 @@ fn row_of(fields: &[&Shown<'_>], canvas: &mut Canvas, colours: &Colours, y: f64)
             _ if last => (x + room, Anchor::End),
             _ => (x, Anchor::Start),
         };
-        canvas.text(at, y + 12.0, room - 8.0, anchor, &shown.label.to_uppercase(), look(10.5, 7.0, 600, &colours.label));
+        canvas.text(
+            at,
+            y + 12.0,
+            room - 8.0,
+            anchor,
+            &shown.label.to_uppercase(),
+            look(10.5, 7.0, 600, &colours.label),
+        );
         canvas.text(at, y + 32.0, room - 8.0, anchor, &shown.value, look(17.0, 9.0, 400, &colours.ink));
         x += room;
     }
@@ -227,7 +243,14 @@ fn code(face: &Face<'_>, canvas: &mut Canvas, y: f64, square: bool) -> f64 {
             canvas.text(WIDTH / 2.0, top + box_height / 2.0, box_width, Anchor::Middle, &words, grey);
         }
     }
-    canvas.text(WIDTH / 2.0, top + box_height + 9.0, box_width - 12.0, Anchor::Middle, &alt, look(13.0, 7.0, 400, "#000"));
+    canvas.text(
+        WIDTH / 2.0,
+        top + box_height + 9.0,
+        box_width - 12.0,
+        Anchor::Middle,
+        &alt,
+        look(13.0, 7.0, 400, "#000"),
+    );
     if face.flag("voided") {
         let red = look(30.0, 20.0, 700, "#c9302c");
         canvas.text(WIDTH / 2.0, top + box_height / 2.0 + 10.0, box_width, Anchor::Middle, "VOID", red);

@@ -37,12 +37,7 @@ impl Template {
     ///
     /// # Errors
     /// Missing fields, and every rule that the pass breaks.
-    pub fn preview(
-        &self,
-        issuer: &Issuer,
-        pass: PassContent<'_>,
-        language: Option<&str>,
-    ) -> Result<Preview, Faults> {
+    pub fn preview(&self, issuer: &Issuer, pass: PassContent<'_>, language: Option<&str>) -> Result<Preview, Faults> {
         Ok(self.pictures(&self.preview_json(issuer, pass)?, language))
     }
 
@@ -139,7 +134,11 @@ impl<'a> Face<'a> {
             .flatten()
             .filter_map(Value::as_object)
             .map(|field| Shown {
-                label: field.get("label").and_then(Value::as_str).map(|label| self.translated(label)).unwrap_or_default(),
+                label: field
+                    .get("label")
+                    .and_then(Value::as_str)
+                    .map(|label| self.translated(label))
+                    .unwrap_or_default(),
                 value: text::value_of(field, &|text| self.translated(text)),
                 field,
             })

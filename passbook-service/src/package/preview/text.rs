@@ -71,7 +71,9 @@ pub(super) fn lines(text: &str, room: f64, size: f64) -> Vec<String> {
             }
             while width(&line, size) > room {
                 let mut head = String::new();
-                while let Some(c) = line.chars().next().filter(|c| width(&head, size) + width(&c.to_string(), size) <= room) {
+                while let Some(c) =
+                    line.chars().next().filter(|c| width(&head, size) + width(&c.to_string(), size) <= room)
+                {
                     head.push(c);
                     line.remove(0);
                 }
@@ -159,7 +161,17 @@ fn currency(amount: f64, code: &str) -> String {
 
 fn date(text: &str, day: Option<&str>, clock: Option<&str>) -> Option<String> {
     const MONTHS: [&str; 12] = [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
         "December",
     ];
     let at = OffsetDateTime::parse(text, &Iso8601::PARSING).ok()?;
@@ -194,7 +206,10 @@ mod tests {
             (json!({"value": 0.25, "numberStyle": "PKNumberStylePercent"}), "25 %"),
             (json!({"value": 1234567, "numberStyle": "PKNumberStyleDecimal"}), "1,234,567"),
             (json!({"value": 12}), "12"),
-            (json!({"value": "2026-04-30T18:05:00+02:00", "dateStyle": "PKDateStyleMedium", "timeStyle": "PKDateStyleShort"}), "Apr 30, 2026, 18:05"),
+            (
+                json!({"value": "2026-04-30T18:05:00+02:00", "dateStyle": "PKDateStyleMedium", "timeStyle": "PKDateStyleShort"}),
+                "Apr 30, 2026, 18:05",
+            ),
             (json!({"value": "2026-04-30T18:05:00+02:00", "dateStyle": "PKDateStyleFull"}), "Thursday, April 30, 2026"),
             (json!({"value": "key"}), "translated"),
         ] {

@@ -52,7 +52,9 @@ impl Check {
                 .find(|(_, format)| FROM_IOS_27.contains(&format.as_str()))
         {
             let before = formats.get(first).cloned().unwrap_or_default();
-            let rule = format!("stands behind {before}, which every phone draws, and is never shown: newer formats come first");
+            let rule = format!(
+                "stands behind {before}, which every phone draws, and is never shown: newer formats come first"
+            );
             self.faults.add(join(&place, "format"), hidden, rule);
         }
     }
@@ -105,7 +107,8 @@ fn unwritable(format: &str, text: &str) -> Option<&'static str> {
         "PKBarcodeFormatEAN13" => is_ean13(text),
         "PKBarcodeFormatI2of5" => digits(text) && text.len() % 2 == 0 && text.len() <= 80,
         "PKBarcodeFormatCode39" => {
-            text.len() <= 80 && text.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase() || b"-. $/+%".contains(&b))
+            text.len() <= 80
+                && text.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase() || b"-. $/+%".contains(&b))
         }
         "PKBarcodeFormatCodabar" => is_codabar(text),
         "PKBarcodeFormatCode128" => text.is_ascii() && text.len() <= 80,

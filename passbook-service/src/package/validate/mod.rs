@@ -85,7 +85,9 @@ impl Check {
         if let Some(Value::Object(tags)) = pass.get("semantics") {
             self.semantics("semantics", tags);
         }
-        for (key, rule) in [("associatedStoreIdentifiers", "App Store ids"), ("auxiliaryStoreIdentifiers", "App Store ids")] {
+        for (key, rule) in
+            [("associatedStoreIdentifiers", "App Store ids"), ("auxiliaryStoreIdentifiers", "App Store ids")]
+        {
             if let Some(Value::Array(items)) = pass.get(key)
                 && !items.iter().all(|item| item.is_number() || is_open(item))
             {

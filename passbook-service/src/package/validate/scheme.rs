@@ -96,7 +96,11 @@ impl Check {
             for (group, most) in [("headerFields", 1), ("primaryFields", 4), ("footerFields", 2)] {
                 let count = content.get(group).and_then(Value::as_array).map_or(0, Vec::len);
                 if count > most {
-                    self.faults.add(format!("posterGeneric.{group}"), format!("{count} fields"), format!("a poster shows at most {most}"));
+                    self.faults.add(
+                        format!("posterGeneric.{group}"),
+                        format!("{count} fields"),
+                        format!("a poster shows at most {most}"),
+                    );
                 }
             }
         }
@@ -141,14 +145,20 @@ pub(in crate::package) fn warnings(pass: &Value, files: &dyn Fn(&str) -> bool, w
         require(warnings, "posterEventTicket", &POSTER_TAGS);
         match tags.and_then(|tags| tags.get("eventType")).and_then(Value::as_str) {
             Some("PKEventTypeSports") => require(warnings, "a sports ticket as posterEventTicket", &SPORTS_TAGS),
-            Some("PKEventTypeLivePerformance") => require(warnings, "a live performance as posterEventTicket", &["performerNames"]),
+            Some("PKEventTypeLivePerformance") => {
+                require(warnings, "a live performance as posterEventTicket", &["performerNames"])
+            }
             _ => {}
         }
         if !files("artwork") && !files("background") {
             warnings.add("artwork.png", "nothing", "posterEventTicket shows it over the whole face (358 x 448 points)");
         }
         if pass.get("nfc").is_none() && pass.get("barcodes").is_some() {
-            warnings.add("barcodes", "a barcode and no nfc", "poster event tickets do not show barcodes: entry needs NFC");
+            warnings.add(
+                "barcodes",
+                "a barcode and no nfc",
+                "poster event tickets do not show barcodes: entry needs NFC",
+            );
         }
     }
     if wants("semanticBoardingPass") {

@@ -70,8 +70,14 @@ const DATES: &str = "currentArrivalDate currentBoardingDate currentDepartureDate
 fn tag(name: &str) -> Option<Tag> {
     let among = |list: &str| list.split_whitespace().any(|known| known == name);
     Some(match name {
-        "albumIDs" | "artistIDs" | "playlistIDs" | "performerNames" | "loungePlaceIDs" | "passengerAirlineSSRs"
-        | "passengerInformationSSRs" | "passengerServiceSSRs" => Tag::Texts,
+        "albumIDs"
+        | "artistIDs"
+        | "playlistIDs"
+        | "performerNames"
+        | "loungePlaceIDs"
+        | "passengerAirlineSSRs"
+        | "passengerInformationSSRs"
+        | "passengerServiceSSRs" => Tag::Texts,
         "duration" | "flightNumber" => Tag::Number,
         "silenceRequested" | "tailgatingAllowed" | "internationalDocumentsAreVerified" => Tag::Flag,
         "departureLocation" | "destinationLocation" | "venueLocation" => Tag::Place,
@@ -80,9 +86,9 @@ fn tag(name: &str) -> Option<Tag> {
         "seats" | "wifiAccess" | "airplay" => Tag::Objects,
         "eventType" => Tag::OneOf(EVENT_TYPES),
         "passengerCapabilities" => Tag::AllOf(CAPABILITIES),
-        "departureLocationSecurityPrograms" | "destinationLocationSecurityPrograms" | "passengerEligibleSecurityPrograms" => {
-            Tag::AllOf(PROGRAMS)
-        }
+        "departureLocationSecurityPrograms"
+        | "destinationLocationSecurityPrograms"
+        | "passengerEligibleSecurityPrograms" => Tag::AllOf(PROGRAMS),
         _ if among(TEXTS) => Tag::Text,
         _ if among(DATES) => Tag::Date,
         _ => return None,
@@ -120,7 +126,8 @@ impl Check {
                     self.must(&place, found, fits, &format!("is one of {}", allowed.join(", ")));
                 }
                 Tag::AllOf(allowed) => {
-                    let known = |item: &Value| is_open(item) || item.as_str().is_some_and(|text| allowed.contains(&text));
+                    let known =
+                        |item: &Value| is_open(item) || item.as_str().is_some_and(|text| allowed.contains(&text));
                     let fits = found.as_array().is_some_and(|items| items.iter().all(known));
                     self.must(&place, found, fits, &format!("is an array of {}", allowed.join(", ")));
                 }

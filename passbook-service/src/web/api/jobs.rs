@@ -115,7 +115,10 @@ pub(super) async fn start(State(door): State<Door>, request: Request) -> Result<
     let invalid = |message: String| ApiError::new(StatusCode::BAD_REQUEST, "request_invalid", message);
     asked.query.check().map_err(invalid)?;
     if asked.change == Patch::default() {
-        return Err(invalid("change: found nothing; say what becomes of the passes: fields, userInfo, voided or expirationDate".to_owned()));
+        return Err(invalid(
+            "change: found nothing; say what becomes of the passes: fields, userInfo, voided or expirationDate"
+                .to_owned(),
+        ));
     }
     if !asked.dry_run {
         let job = service.jobs.start(asked.query, asked.change).await.map_err(|error| storage(&error))?;

@@ -1,6 +1,10 @@
 //! The HTTP API for backends (service key): make, change, read, download and delete passes; what devices report.
 
 mod answer;
+mod campaigns;
+mod devices;
+mod google;
+mod imports;
 mod jobs;
 mod links;
 pub mod openapi;
@@ -39,9 +43,28 @@ pub(super) fn router(door: Door) -> Router<Door> {
         .route("/api/templates/{name}/check", post(templates::check))
         .route("/api/templates/{name}/versions", get(templates::versions))
         .route("/api/templates/{name}/preview", post(templates::preview))
+        .route("/api/passes/{pass_type}/{serial}/google", get(google::state).post(google::link))
         .route("/api/diagnoses", get(reports::diagnoses))
+        .merge(moving())
         .route_layer(from_fn_with_state(door, authenticate))
         .route("/api/openapi.json", get(openapi::show))
+}
+
+/// Campaigns, imports, devices.
+fn moving() -> Router<Door> {
+    Router::new()
+        .route("/api/campaigns", get(campaigns::list).post(campaigns::create))
+        .route("/api/campaigns/{id}", get(campaigns::show))
+        .route("/api/campaigns/{id}/coverage", get(campaigns::coverage))
+        .route("/api/campaigns/{id}/pause", post(campaigns::pause))
+        .route("/api/campaigns/{id}/resume", post(campaigns::resume))
+        .route("/api/campaigns/{id}/sweep", post(campaigns::sweep))
+        .route("/api/campaigns/{id}/cancel", post(campaigns::cancel))
+        .route("/api/imports", get(imports::list))
+        .route("/api/imports/{id}", get(imports::show))
+        .route("/api/imports/{id}/rows", post(imports::rows))
+        .route("/api/imports/{id}/refusals", get(imports::refusals))
+        .route("/api/devices", get(devices::cohorts))
 }
 
 async fn authenticate(State(door): State<Door>, request: Request, next: Next) -> Result<Response, ApiError> {

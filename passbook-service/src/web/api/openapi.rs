@@ -6,7 +6,7 @@ use tidings_shared::http::openapi::{self, ErrorBody, ErrorDetail};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::{Modify, OpenApi};
 
-use super::{jobs, links, passes, reports, templates, versions};
+use super::{campaigns, devices, google, imports, jobs, links, passes, reports, templates, versions};
 
 // One line for each handler, by room, so that rooms can be added side by side.
 #[derive(OpenApi)]
@@ -40,7 +40,22 @@ use super::{jobs, links, passes, reports, templates, versions};
         templates::remove,
         templates::versions,
         templates::preview,
+        google::link,
+        google::state,
         reports::diagnoses,
+        campaigns::create,
+        campaigns::list,
+        campaigns::show,
+        campaigns::coverage,
+        campaigns::pause,
+        campaigns::resume,
+        campaigns::sweep,
+        campaigns::cancel,
+        imports::rows,
+        imports::list,
+        imports::show,
+        imports::refusals,
+        devices::cohorts,
         show,
     ),
     components(schemas(ErrorBody, ErrorDetail, crate::store::PassQuery)),

@@ -207,7 +207,8 @@ pub(super) async fn search(State(door): State<Door>, request: Request) -> Result
         },
         None => None,
     };
-    let mut rows = service.store.find_pass_rows(&asked.query, after.as_ref(), limit + 1).await.map_err(|error| storage(&error))?;
+    let mut rows =
+        service.store.find_pass_rows(&asked.query, after.as_ref(), limit + 1).await.map_err(|error| storage(&error))?;
     let total = match after {
         None => Some(service.store.count_passes(&asked.query).await.map_err(|error| storage(&error))?),
         Some(_) => None,

@@ -119,11 +119,18 @@ pub(super) async fn show(State(door): State<Door>, segments: Segments) -> Result
         ("dryRun" = Option<bool>, Query, description = "Only check it")),
     request_body(content = Vec<u8>, content_type = "application/zip"), security(("service_key" = [])),
     responses((status = 200, body = ShownTemplate), (status = 201, body = ShownTemplate)))]
-pub(super) async fn put(State(door): State<Door>, segments: Segments, uri: Uri, request: Request) -> Result<Response, ApiError> {
+pub(super) async fn put(
+    State(door): State<Door>,
+    segments: Segments,
+    uri: Uri,
+    request: Request,
+) -> Result<Response, ApiError> {
     let service = door.service()?;
     let name = name(&segments)?.to_owned();
     if service.passes.catalog().is_fixed(&name) {
-        let message = format!("the template `{name}` is built in or comes from the folder wallet.templates: change it there, or take another name");
+        let message = format!(
+            "the template `{name}` is built in or comes from the folder wallet.templates: change it there, or take another name"
+        );
         return Err(ApiError::new(StatusCode::CONFLICT, "template_fixed", message));
     }
     let archive = body(request, LARGEST_ARCHIVE).await?;
@@ -146,7 +153,11 @@ pub(super) async fn put(State(door): State<Door>, segments: Segments, uri: Uri, 
 #[utoipa::path(post, path = "/api/templates/{name}/check", tag = "templates", params(("name" = String, Path, description = "Its name")),
     request_body(content = Vec<u8>, content_type = "application/zip"), security(("service_key" = [])),
     responses((status = 200, body = Report)))]
-pub(super) async fn check(State(door): State<Door>, segments: Segments, request: Request) -> Result<Json<Report>, ApiError> {
+pub(super) async fn check(
+    State(door): State<Door>,
+    segments: Segments,
+    request: Request,
+) -> Result<Json<Report>, ApiError> {
     let service = door.service()?;
     let name = name(&segments)?.to_owned();
     let archive = body(request, LARGEST_ARCHIVE).await?;
@@ -169,7 +180,8 @@ pub(super) async fn remove(State(door): State<Door>, segments: Segments) -> Resu
     let name = name(&segments)?;
     match service.store.remove_template(name).await.map_err(|error| storage(&error))? {
         None if service.passes.catalog().is_fixed(name) => {
-            let message = "this template is built in or comes from the folder wallet.templates: it cannot be removed here";
+            let message =
+                "this template is built in or comes from the folder wallet.templates: it cannot be removed here";
             return Err(ApiError::new(StatusCode::CONFLICT, "template_fixed", message));
         }
         None => return Err(unknown(&service, name)),
@@ -207,7 +219,11 @@ pub(super) async fn versions(State(door): State<Door>, segments: Segments) -> Re
 /// A picture of a pass of this template.
 #[utoipa::path(post, path = "/api/templates/{name}/preview", tag = "templates", params(("name" = String, Path, description = "Its name")),
     request_body = PreviewTemplate, security(("service_key" = [])), responses((status = 200, body = String, content_type = "image/svg+xml")))]
-pub(super) async fn preview(State(door): State<Door>, segments: Segments, request: Request) -> Result<Response, ApiError> {
+pub(super) async fn preview(
+    State(door): State<Door>,
+    segments: Segments,
+    request: Request,
+) -> Result<Response, ApiError> {
     let service = door.service()?;
     let template = find(&service, &segments)?;
     let asked: PreviewTemplate = parsed(&body(request, LARGEST_BODY).await?)?;
@@ -223,7 +239,10 @@ pub(super) async fn preview(State(door): State<Door>, segments: Segments, reques
 pub(crate) fn svg(picture: String) -> Response {
     let headers = [
         (CONTENT_TYPE, "image/svg+xml"),
-        (http::header::CONTENT_SECURITY_POLICY, "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"),
+        (
+            http::header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox",
+        ),
         (http::header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (http::header::CACHE_CONTROL, "private, no-store"),
     ];
@@ -257,7 +276,8 @@ fn find(service: &Service, segments: &Segments) -> Result<Arc<Template>, ApiErro
 
 fn name(segments: &Segments) -> Result<&str, ApiError> {
     segments.id(2).filter(|name| valid_field_name(name) && !name.starts_with('.')).ok_or_else(|| {
-        let message = "a template's name is letters, digits, `_`, `.` and `-`, at most 64 of them, and begins with no `.`";
+        let message =
+            "a template's name is letters, digits, `_`, `.` and `-`, at most 64 of them, and begins with no `.`";
         ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "template_name_invalid", message)
     })
 }
@@ -269,5 +289,9 @@ fn unknown(service: &Service, name: &str) -> ApiError {
 }
 
 fn invalid(faults: Faults) -> ApiError {
-    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "template_invalid", format!("the template cannot be used:\n{faults}"))
+    ApiError::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "template_invalid",
+        format!("the template cannot be used:\n{faults}"),
+    )
 }

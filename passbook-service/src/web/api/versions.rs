@@ -121,7 +121,11 @@ pub(super) async fn show(State(door): State<Door>, segments: Segments) -> Result
         ("from" = Option<i64>, Query, description = "A revision (default: the one before `to`)"),
         ("to" = Option<i64>, Query, description = "Another (default: the present one)")),
     security(("service_key" = [])), responses((status = 200, body = VersionDiff)))]
-pub(super) async fn diff(State(door): State<Door>, segments: Segments, uri: Uri) -> Result<Json<VersionDiff>, ApiError> {
+pub(super) async fn diff(
+    State(door): State<Door>,
+    segments: Segments,
+    uri: Uri,
+) -> Result<Json<VersionDiff>, ApiError> {
     let service = door.service()?;
     let id = pass_id(&segments)?;
     let to = match number(&uri, "to")? {
@@ -159,7 +163,8 @@ async fn version(service: &Service, segments: &Segments, revision: i64) -> Resul
     if pass.revision == revision {
         return Ok((pass.into(), true));
     }
-    let found = service.store.versions(&pass.id, revision.saturating_add(1), 1).await.map_err(|error| storage(&error))?;
+    let found =
+        service.store.versions(&pass.id, revision.saturating_add(1), 1).await.map_err(|error| storage(&error))?;
     let found = found.into_iter().find(|version| version.revision == revision);
     found.map(|version| (version, false)).ok_or_else(|| unknown(&revision.to_string()))
 }

@@ -96,8 +96,7 @@ pub(super) fn page(link: &str, passes: &[Shown], accepted: &str) -> String {
             format!("<img src=\"/get/{link}/front/{number}.svg\" alt=\"{}\">", escaped(&shown.description))
         })
         .collect();
-    let (file, add) =
-        if passes.len() > 1 { ("passes.pkpasses", words.add_all) } else { ("pass.pkpass", words.add) };
+    let (file, add) = if passes.len() > 1 { ("passes.pkpasses", words.add_all) } else { ("pass.pkpass", words.add) };
     format!(
         "<!doctype html><html lang=\"{}\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><meta name=\"robots\" content=\"noindex\">\
