@@ -19,7 +19,8 @@ use crate::google::GoogleConfig;
 pub const SETTINGS: &[Setting] = &joined::<{ length(PARTS) }>(PARTS);
 
 /// Each part of the service declares its own.
-const PARTS: &[&[Setting]] = &[OWN, signing::SETTINGS, limits::SETTINGS, crate::google::SETTINGS];
+const PARTS: &[&[Setting]] =
+    &[OWN, signing::SETTINGS, limits::SETTINGS, crate::google::SETTINGS, crate::order::SETTINGS];
 
 const fn length(parts: &[&[Setting]]) -> usize {
     let (mut part, mut count) = (0, 0);
@@ -228,6 +229,8 @@ pub struct Config {
     pub links_ttl_ms: i64,
     /// Google Wallet, if it is configured.
     pub google: Option<GoogleConfig>,
+    /// Folder of order templates.
+    pub order_templates: Option<PathBuf>,
 }
 
 impl Config {
@@ -307,6 +310,7 @@ impl Config {
             links_key,
             links_ttl_ms: settings.duration_ms("wallet.links.ttl"),
             google,
+            order_templates: settings.optional_path("wallet.orders.templates"),
         })
     }
 }

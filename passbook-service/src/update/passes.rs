@@ -218,6 +218,16 @@ impl Passes {
         self.tokens.are_random()
     }
 
+    /// Makes tokens.
+    pub(crate) fn tokens(&self) -> &TokenMaker {
+        &self.tokens
+    }
+
+    /// Wakes the sequencer and waits for tags.
+    pub(crate) fn waiter(&self) -> &TagWaiter {
+        &self.waiter
+    }
+
     /// Signs passes of this type.
     ///
     /// # Errors

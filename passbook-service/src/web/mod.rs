@@ -10,6 +10,7 @@ mod image;
 mod limits;
 mod list;
 mod log;
+mod order;
 mod pass;
 mod path;
 mod registration;
@@ -39,6 +40,7 @@ use crate::diagnose::Recorder;
 use crate::google::Google;
 use crate::link::{LinkedPass, Links};
 use crate::metrics::Metrics;
+use crate::order::OrderCatalog;
 use crate::store::Store;
 use crate::update::{Jobs, Passes};
 
@@ -73,6 +75,8 @@ pub struct Service {
     pub clock: Clock,
     /// What is counted.
     pub metrics: Metrics,
+    /// Templates of orders.
+    pub orders: OrderCatalog,
     /// Google Wallet, if it is configured.
     pub google: Option<Arc<Google>>,
 }
@@ -143,6 +147,7 @@ pub fn router(door: Door, metrics: Metrics, limits: Arc<Limits>) -> Router {
             post(registration::register).merge(delete(registration::unregister)),
         )
         .route("/v1/passes/{pass_type}/{serial}", on_get(pass::get))
+        .route("/v1/orders/{order_type}/{order_identifier}", on_get(order::get))
         .route("/v1/log", post(log::log));
     let routes = apple
         .merge(api::router(door.clone()))

@@ -17,6 +17,7 @@ mod limits;
 mod list;
 mod lost_update;
 mod openapi;
+mod orders;
 mod package;
 mod pass;
 mod product;

@@ -64,12 +64,17 @@ pub(super) async fn list(settings: &Settings, args: &HistoryArgs) -> anyhow::Res
                 version["revision"].to_string(),
                 version["at"].as_i64().map_or_else(String::new, moment),
                 state,
-                version["fields"].to_string(),
+                fields(&version["fields"]),
             ]
         })
         .collect();
     say(&table(&["version", "since", "state", "fields"], &rows))?;
     Ok(Verdict::Good)
+}
+
+fn fields(fields: &Value) -> String {
+    let all = fields.as_object().into_iter().flatten().map(|(name, value)| format!("{name}={}", text(value)));
+    all.collect::<Vec<_>>().join(" ")
 }
 
 pub(super) async fn diff(settings: &Settings, args: &DiffArgs) -> anyhow::Result<Verdict> {

@@ -7,6 +7,7 @@ mod give;
 mod google;
 mod history;
 mod issue;
+mod order;
 mod preview;
 mod show;
 mod template;
@@ -40,6 +41,7 @@ pub(crate) async fn run(settings: &Settings, command: &PassCommand) -> anyhow::R
         PassCommand::Bundle(args) => give::bundle(settings, args).await,
         PassCommand::Preview(args) => preview::run(settings, args).await,
         PassCommand::Google(command) => google::run(settings, command).await,
+        PassCommand::Order(command) => order::run(settings, command).await,
         PassCommand::Openapi => {
             say(&tidings_passbook_service::openapi::text()?)?;
             Ok(Verdict::Good)

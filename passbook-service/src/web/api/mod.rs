@@ -8,6 +8,7 @@ mod imports;
 mod jobs;
 mod links;
 pub mod openapi;
+mod orders;
 pub(super) mod passes;
 mod reports;
 pub(super) mod templates;
@@ -44,6 +45,12 @@ pub(super) fn router(door: Door) -> Router<Door> {
         .route("/api/templates/{name}/versions", get(templates::versions))
         .route("/api/templates/{name}/preview", post(templates::preview))
         .route("/api/passes/{pass_type}/{serial}/google", get(google::state).post(google::link))
+        .route("/api/orders", post(orders::create))
+        .route(
+            "/api/orders/{order_type}/{order_identifier}",
+            get(orders::state).patch(orders::patch).delete(orders::delete),
+        )
+        .route("/api/orders/{order_type}/{order_identifier}/package", get(orders::package))
         .route("/api/diagnoses", get(reports::diagnoses))
         .merge(moving())
         .route_layer(from_fn_with_state(door, authenticate))

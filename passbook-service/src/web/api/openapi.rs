@@ -6,7 +6,7 @@ use tidings_shared::http::openapi::{self, ErrorBody, ErrorDetail};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::{Modify, OpenApi};
 
-use super::{campaigns, devices, google, imports, jobs, links, passes, reports, templates, versions};
+use super::{campaigns, devices, google, imports, jobs, links, orders, passes, reports, templates, versions};
 
 // One line for each handler, by room, so that rooms can be added side by side.
 #[derive(OpenApi)]
@@ -42,6 +42,11 @@ use super::{campaigns, devices, google, imports, jobs, links, passes, reports, t
         templates::preview,
         google::link,
         google::state,
+        orders::create,
+        orders::patch,
+        orders::state,
+        orders::delete,
+        orders::package,
         reports::diagnoses,
         campaigns::create,
         campaigns::list,

@@ -283,7 +283,7 @@ pub(super) async fn package(
 ) -> Result<Response, ApiError> {
     let service = door.service()?;
     let pass = find(&service, &segments).await?;
-    if service.passes.issuers().get(&pass.id.pass_type).is_none() {
+    if service.passes.builder(&pass.id.pass_type).is_err() {
         return Err(ApiError::new(
             StatusCode::CONFLICT,
             "pass_type_not_served",
