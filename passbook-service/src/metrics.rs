@@ -64,6 +64,8 @@ pub struct Metrics {
     pub packages: Counter,
     /// Imported token hashes that were replaced by SHA-384.
     pub token_uplifts: Counter,
+    /// Holders who signed up with their pass.
+    pub personalizations: Counter,
     /// Requests for a pass type that the certificate does not sign.
     pub foreign_pass_types: Counter,
     /// The greatest tag that this process gave.
@@ -90,6 +92,7 @@ impl Metrics {
         registry.register("changes", "Changes committed", metrics.changes.clone());
         registry.register("no_op_updates", "Updates that changed nothing", metrics.no_ops.clone());
         registry.register("packages", "Packages built and signed", metrics.packages.clone());
+        registry.register("personalizations", "Holders who signed up with their pass", metrics.personalizations.clone());
         registry.register("token_uplifts", "Imported token hashes replaced by SHA-384", metrics.token_uplifts.clone());
         registry.register(
             "foreign_pass_types",

@@ -4,6 +4,7 @@
 mod changes;
 mod diagnoses;
 mod passes;
+mod personalizations;
 mod pushes;
 mod query;
 mod registrations;
@@ -16,6 +17,7 @@ use tidings_shared::storage::{Database, StorageError};
 pub use changes::{Batch, Clocks};
 pub use diagnoses::Diagnosis;
 pub use passes::{NewPass, PassRow, PassUpdate, Stored, Unread};
+pub use personalizations::Personalization;
 pub use pushes::{DuePush, PushResult};
 pub use query::{MOST_SERIALS, PassQuery};
 pub use registrations::{Client, Listing, Registered};

@@ -9,6 +9,7 @@ mod list;
 mod log;
 mod pass;
 mod path;
+mod personalize;
 mod registration;
 
 pub use api::openapi;
@@ -91,6 +92,7 @@ pub fn router(door: Door, metrics: Metrics, limits: Arc<Limits>) -> Router {
             post(registration::register).merge(delete(registration::unregister)),
         )
         .route("/v1/passes/{pass_type}/{serial}", get(pass::get))
+        .route("/v1/passes/{pass_type}/{serial}/personalize", post(personalize::personalize))
         .route("/v1/log", post(log::log));
     let routes = apple
         .merge(api::router(door.clone()))

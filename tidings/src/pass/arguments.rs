@@ -9,6 +9,8 @@ use crate::door::Where;
 pub(crate) enum PassCommand {
     /// Show a pass.
     Show(ShowArgs),
+    /// Show which certificates sign, and until when.
+    Certificates(super::certificates::CertificatesArgs),
     /// Print the OpenAPI document of the passbook-service.
     Openapi,
 }

@@ -1,8 +1,10 @@
 //! The HTTP API for backends (service key): make, change, read, download and delete passes; what devices report.
 
 mod answer;
+mod certificates;
 pub mod openapi;
 mod passes;
+mod personalizations;
 mod reports;
 
 use axum::Router;
@@ -22,6 +24,8 @@ pub(super) fn router(door: Door) -> Router<Door> {
         .route("/api/passes/{pass_type}/{serial}", get(passes::state).patch(passes::patch).delete(passes::delete))
         .route("/api/passes/{pass_type}/{serial}/package", get(passes::package))
         .route("/api/templates", get(reports::templates))
+        .route("/api/personalizations", get(personalizations::list).delete(personalizations::forget))
+        .route("/api/certificates", get(certificates::certificates))
         .route("/api/diagnoses", get(reports::diagnoses))
         .route_layer(from_fn_with_state(door, authenticate))
         .route("/api/openapi.json", get(openapi::show))

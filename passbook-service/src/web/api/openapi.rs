@@ -6,7 +6,7 @@ use tidings_shared::http::openapi::{self, ErrorBody, ErrorDetail};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::{Modify, OpenApi};
 
-use super::{passes, reports};
+use super::{certificates, passes, personalizations, reports};
 
 // One line for each handler, by room, so that rooms can be added side by side.
 #[derive(OpenApi)]
@@ -24,6 +24,9 @@ use super::{passes, reports};
         passes::package,
         reports::templates,
         reports::diagnoses,
+        certificates::certificates,
+        personalizations::list,
+        personalizations::forget,
         show,
     ),
     components(schemas(ErrorBody, ErrorDetail, crate::store::PassQuery)),
