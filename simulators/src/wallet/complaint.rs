@@ -44,6 +44,13 @@ pub enum Task {
         /// The `If-Modified-Since` of the request.
         since: Option<String>,
     },
+    /// `POST /v1/passes/…/personalize`.
+    Personalize {
+        /// The pass type.
+        pass_type: String,
+        /// The serial number.
+        serial: String,
+    },
 }
 
 /// What the log says `(null)` for.
@@ -77,6 +84,8 @@ pub enum Complaint {
     TagRemained(Place, usize, String),
     /// Serials listed without a tag: how many.
     TagOmitted(Place, usize),
+    /// A pass was the same after its personalization: serial.
+    NotPersonalized(Place, String),
 }
 
 /// The pass type and web service that a complaint is about.
@@ -138,7 +147,8 @@ impl Complaint {
             | Self::Unchanged(place, ..)
             | Self::SpuriousPush(place, ..)
             | Self::TagRemained(place, ..)
-            | Self::TagOmitted(place, ..) => &place.url,
+            | Self::TagOmitted(place, ..)
+            | Self::NotPersonalized(place, ..) => &place.url,
         }
     }
 
@@ -190,6 +200,10 @@ impl fmt::Display for Complaint {
                 "{place}: Response to 'What changed?' request included {count} serial numbers but omitted a \
                  lastUpdated tag."
             ),
+            Self::NotPersonalized(place, serial) => write!(
+                f,
+                "{place}: Personalization request was issued for serial number '{serial}', but the pass was unchanged."
+            ),
         }
     }
 }
@@ -218,6 +232,10 @@ impl Task {
                 "Get pass task (pass type {pass_type}, serial number {serial}, if-modified-since {}; with web service \
                  url {url})",
                 or_null(since.as_deref())
+            ),
+            Self::Personalize { pass_type, serial } => write!(
+                f,
+                "Personalize pass task (pass type {pass_type}, serial number {serial}; with web service url {url})"
             ),
         }
     }

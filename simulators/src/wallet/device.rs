@@ -7,6 +7,7 @@ use tidings_shared::clock::Clock;
 
 use super::complaint::{Complaint, Task};
 use super::package::{Package, PackageError};
+use super::signature::TrustedRoot;
 use super::web::WebService;
 use crate::inbox::Push;
 use crate::push_source::PushSource;
@@ -49,6 +50,7 @@ pub struct WalletDevice {
     /// The lists whose last answer had something in it.
     pub(super) just_listed: BTreeSet<(String, String)>,
     pub(super) forgiving: bool,
+    root: Option<TrustedRoot>,
     log: Vec<(Complaint, String)>,
     sent: usize,
     last_push: u64,
@@ -69,6 +71,7 @@ impl WalletDevice {
             pending: BTreeSet::new(),
             just_listed: BTreeSet::new(),
             forgiving: false,
+            root: None,
             log: Vec::new(),
             sent: 0,
             last_push: 0,
@@ -82,6 +85,11 @@ impl WalletDevice {
     /// tests need that change passes while devices update.
     pub fn forgive_races(&mut self, forgiving: bool) {
         self.forgiving = forgiving;
+    }
+
+    /// From now on a package whose signature does not lead to this root is refused, as Wallet refuses it.
+    pub fn trust(&mut self, root: TrustedRoot) {
+        self.root = Some(root);
     }
 
     /// The device library identifier.
@@ -123,6 +131,9 @@ impl WalletDevice {
     /// When the package cannot be used: the device shows that to its owner and writes nothing.
     pub async fn add(&mut self, package: &[u8]) -> Result<PassId, PackageError> {
         let package = Package::open(package)?;
+        if let Some(root) = &self.root {
+            package.check_signature(root)?;
+        }
         let id = PassId { pass_type: package.pass_type.clone(), serial: package.serial.clone() };
         let pass = AddedPass { package, last_modified: None, registered: false, updates: 0, fresh: false };
         self.passes.insert(id.clone(), pass);
@@ -232,12 +243,16 @@ impl WalletDevice {
         kept
     }
 
-    fn web_service(&self, id: &PassId) -> Option<(String, String)> {
+    pub(super) fn root(&self) -> Option<&TrustedRoot> {
+        self.root.as_ref()
+    }
+
+    pub(super) fn web_service(&self, id: &PassId) -> Option<(String, String)> {
         self.passes.get(id)?.package.web_service.clone()
     }
 
     pub(super) fn service<'a>(&'a self, url: &'a str) -> WebService<'a> {
-        WebService { client: &self.client, url, device: &self.device }
+        WebService { client: &self.client, url, device: &self.device, root: self.root.as_ref() }
     }
 
     pub(super) fn complain(&mut self, complaint: Complaint) {

@@ -7,6 +7,8 @@ use std::io::{Cursor, Read as _};
 use serde::Deserialize;
 use sha1::{Digest, Sha1};
 
+use super::signature::TrustedRoot;
+
 /// The largest file that is unpacked, so that no package can fill the memory.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
 const STYLES: [&str; 5] = ["boardingPass", "coupon", "eventTicket", "generic", "storeCard"];
@@ -26,6 +28,8 @@ pub struct Package {
     pub manifest: Vec<u8>,
     /// `signature`: detached CMS over the manifest, DER.
     pub signature: Vec<u8>,
+    /// It has `personalization.json`: its owner is asked who they are.
+    pub personalizable: bool,
 }
 
 /// Why a package cannot be used, in a few words.
@@ -87,7 +91,17 @@ impl Package {
             pass: json,
             manifest,
             signature,
+            personalizable: files.contains_key("personalization.json"),
         })
+    }
+
+    /// Checks the manifest's signature.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check_signature(&self, root: &TrustedRoot) -> Result<(), PackageError> {
+        let team = self.pass.get("teamIdentifier").and_then(serde_json::Value::as_str).unwrap_or_default();
+        root.check(&self.signature, &self.manifest, &self.pass_type, team).map_err(fault)
     }
 }
 

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use super::complaint::TaskError;
 use super::package::Package;
+use super::personalize::Personal;
+use super::signature::TrustedRoot;
 
 /// What a path segment may have as it is.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -36,6 +38,8 @@ pub(super) struct WebService<'a> {
     pub(super) client: &'a Client,
     pub(super) url: &'a str,
     pub(super) device: &'a str,
+    /// Signatures must lead to it.
+    pub(super) root: Option<&'a TrustedRoot>,
 }
 
 fn segment(text: &str) -> String {
@@ -151,7 +155,34 @@ impl WebService<'_> {
         if package.serial != serial {
             return Err(TaskError::WrongSerial(serial.to_owned(), package.serial));
         }
+        if let Some(root) = self.root {
+            package.check_signature(root).map_err(|error| TaskError::InvalidPass(error.to_string()))?;
+        }
         Ok(Fetched::Pass { package: Box::new(package), last_modified })
+    }
+
+    /// Personalizes a pass; the answer is a signature over the token.
+    pub(super) async fn personalize(
+        &self,
+        pass_type: &str,
+        serial: &str,
+        token: &str,
+        personalization_token: &str,
+        person: &Personal,
+    ) -> Result<Vec<u8>, TaskError> {
+        let url = format!("{}/v1/passes/{}/{}/personalize", self.url, segment(pass_type), segment(serial));
+        let body = json!({"personalizationToken": personalization_token, "requiredPersonalizationInfo": person});
+        let request = self
+            .client
+            .post(url)
+            .header(AUTHORIZATION, format!("ApplePass {token}"))
+            .header(CONTENT_TYPE, "application/json")
+            .body(body.to_string());
+        let response = send(request).await?;
+        if response.status() != StatusCode::OK {
+            return Err(unexpected(&response));
+        }
+        Ok(response.bytes().await.map_err(|error| network(&error))?.to_vec())
     }
 
     /// Sends log lines; false when they are to be kept for another try.

@@ -9,6 +9,7 @@
 
 mod apns;
 mod apns_faults;
+mod authority;
 mod clients;
 mod common;
 mod control;

@@ -13,6 +13,8 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 
+use crate::authority::Signer;
+
 pub(crate) const PASS_TYPE: &str = "pass.com.example.card";
 const TOKEN: &str = "a-token-of-enough-length";
 
@@ -38,7 +40,27 @@ pub(crate) enum Fault {
     CorruptPackage,
     PassUnauthorized,
     RegistrationUnauthorized,
+    /// Any request is answered with this status.
+    Status(u16),
     ListFails,
+    /// The second change within a second has the Last-Modified of the first.
+    LastModifiedStandsStill,
+    /// Keeps registrations that were taken back.
+    NeverUnregisters,
+    UnregistrationUnauthorized,
+    /// Tags are given when a change is written, not when it is committed.
+    SequenceTags,
+    /// Answers to a personalization, and leaves the pass as it is.
+    NeverPersonalizes,
+    PersonalizationUnauthorized,
+}
+
+/// What packages are signed with, if at all.
+#[derive(Default)]
+struct Signing {
+    signer: Option<Signer>,
+    /// What is signed in place of the manifest.
+    instead: Option<Vec<u8>>,
 }
 
 #[derive(Default)]
@@ -56,18 +78,20 @@ pub(crate) struct PassServer {
     fault: Arc<Mutex<Fault>>,
     url: String,
     passes: Arc<Mutex<Passes>>,
+    signing: Arc<Mutex<Signing>>,
 }
 
 impl PassServer {
     pub(crate) async fn start(fault: Fault) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let server = Self { fault: Arc::new(Mutex::new(fault)), url, passes: Arc::default() };
+        let server = Self { fault: Arc::new(Mutex::new(fault)), url, passes: Arc::default(), signing: Arc::default() };
         let registrations = "/v1/devices/{device}/registrations/{pass_type}";
         let router = Router::new()
             .route(registrations, get(list))
             .route(&format!("{registrations}/{{serial}}"), post(register).delete(unregister))
             .route("/v1/passes/{pass_type}/{serial}", get(pass))
+            .route("/v1/passes/{pass_type}/{serial}/personalize", post(personalize))
             .route("/v1/log", post(log))
             .with_state(server.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -99,6 +123,9 @@ impl PassServer {
         }
         let tag = passes.tag;
         let (version, last_modified) = match passes.passes.get(serial) {
+            Some((version, _, last_modified)) if fault == Fault::LastModifiedStandsStill => {
+                (version + 1, *last_modified)
+            }
             Some((version, _, last_modified)) => (version + 1, last_modified + 1),
             None => (1, 1_700_000_000),
         };
@@ -113,6 +140,36 @@ impl PassServer {
         passes.tag += 1;
         let tag = passes.tag;
         passes.passes.get_mut(serial).unwrap().1 = tag;
+    }
+
+    /// Two changes that are written at the same time: the one that is written first, and so has the smaller tag of a
+    /// sequence, is committed last; a device asks in between.
+    pub(crate) fn begin(&self, serial: &str) -> impl FnOnce() {
+        let mut passes = self.passes();
+        passes.tag += 1;
+        let (tag, server, serial) = (passes.tag, self.clone(), serial.to_owned());
+        drop(passes);
+        move || {
+            let mut passes = server.passes();
+            let pass = passes.passes.get_mut(&serial).unwrap();
+            *pass = (pass.0 + 1, tag, pass.2 + 1);
+        }
+    }
+
+    /// From now on packages are signed.
+    pub(crate) fn sign_with(&self, signer: Signer) {
+        self.signing.lock().unwrap().signer = Some(signer);
+    }
+
+    /// From now on this is what is signed, and not the manifest.
+    pub(crate) fn sign_instead(&self, content: &[u8]) {
+        self.signing.lock().unwrap().instead = Some(content.to_vec());
+    }
+
+    fn signature(&self, content: &[u8]) -> Vec<u8> {
+        let signing = self.signing.lock().unwrap();
+        let content = signing.instead.as_deref().unwrap_or(content);
+        signing.signer.as_ref().map_or_else(|| b"signed".to_vec(), |signer| signer.sign(content))
     }
 
     pub(crate) fn forget_registrations(&self) {
@@ -138,12 +195,19 @@ impl PassServer {
             "authenticationToken": TOKEN,
             "storeCard": {"primaryFields": [{"key": "balance", "value": version}]},
         });
-        zip_package(&[("pass.json", pass.to_string().as_bytes()), ("icon.png", b"png")])
+        zip_signed(&[("pass.json", pass.to_string().as_bytes()), ("icon.png", b"png")], |manifest| {
+            self.signature(manifest)
+        })
     }
 }
 
 /// A package of these files with its manifest and something in place of a signature.
 pub(crate) fn zip_package(files: &[(&str, &[u8])]) -> Vec<u8> {
+    zip_signed(files, |_| b"signed".to_vec())
+}
+
+/// A package of these files with its manifest and its signature.
+pub(crate) fn zip_signed(files: &[(&str, &[u8])], sign: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
     let mut manifest = serde_json::Map::new();
     for (name, content) in files {
         let mut hash = String::new();
@@ -155,7 +219,8 @@ pub(crate) fn zip_package(files: &[(&str, &[u8])]) -> Vec<u8> {
     let manifest = Value::Object(manifest).to_string();
     let mut all = files.to_vec();
     all.push(("manifest.json", manifest.as_bytes()));
-    all.push(("signature", b"signed"));
+    let signature = sign(manifest.as_bytes());
+    all.push(("signature", &signature));
     zip_files(&all)
 }
 
@@ -199,10 +264,12 @@ async fn unregister(
     Path((device, _, serial)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> StatusCode {
-    if !authorized(&headers) {
+    if !authorized(&headers) || server.fault() == Fault::UnregistrationUnauthorized {
         return StatusCode::UNAUTHORIZED;
     }
-    server.passes().registered.remove(&(device, serial));
+    if server.fault() != Fault::NeverUnregisters {
+        server.passes().registered.remove(&(device, serial));
+    }
     StatusCode::OK
 }
 
@@ -255,6 +322,9 @@ async fn pass(
     let Some((version, _, seconds)) = server.passes().passes.get(&serial).copied() else {
         return StatusCode::NOT_FOUND.into_response();
     };
+    if let Fault::Status(status) = fault {
+        return StatusCode::from_u16(status).unwrap().into_response();
+    }
     let date = http_date(seconds);
     let same = headers.get("if-modified-since").is_some_and(|value| value == date.as_str());
     if same && fault != Fault::NeverNotModified {
@@ -270,6 +340,23 @@ async fn pass(
         return ([kind], package).into_response();
     }
     ([kind, ("last-modified", date.as_str())], package).into_response()
+}
+
+async fn personalize(
+    State(server): State<PassServer>,
+    Path((_, serial)): Path<(String, String)>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Response {
+    if !authorized(&headers) || server.fault() == Fault::PersonalizationUnauthorized {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    assert!(body["requiredPersonalizationInfo"]["fullName"].is_string(), "{body}");
+    if server.fault() != Fault::NeverPersonalizes {
+        drop(server.change(&serial));
+    }
+    let signature = server.signature(body["personalizationToken"].as_str().unwrap().as_bytes());
+    ([("content-type", "application/octet-stream")], signature).into_response()
 }
 
 async fn log(State(server): State<PassServer>, Json(body): Json<Value>) -> StatusCode {

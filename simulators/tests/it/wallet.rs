@@ -8,8 +8,9 @@ use serde_json::json;
 use tidings_shared::clock::Clock;
 use tidings_simulators::inbox::{Inbox, Provider, Push};
 use tidings_simulators::push_source::PushSource;
-use tidings_simulators::wallet::{Package, PassId, WalletDevice};
+use tidings_simulators::wallet::{Package, PassId, Personal, TrustedRoot, WalletDevice};
 
+use crate::authority::Authority;
 use crate::common::BOUND;
 use crate::pass_server::{Fault, PASS_TYPE, PassServer, zip_files, zip_package};
 
@@ -148,6 +149,149 @@ async fn each_mistake_of_a_server_has_its_text() {
         assert_eq!(device.send_log().await, 0);
         assert_eq!(server.log(), lines, "a line is sent once");
     }
+}
+
+/// Mistakes that need a story of their own, and the text that a device writes in the end.
+#[tokio::test]
+async fn each_mistake_that_takes_time_has_its_text() {
+    let web = |text: &str| format!("Web service error for TYPE (URL): {text}");
+    let unchanged = web("Server requested update to serial number 's1', but the pass was unchanged.");
+    let spurious = |tag: u64| {
+        web(&format!(
+            "Device received spurious push. Request for passesUpdatedSince '{tag}' returned no serial numbers. (Device = DEVICE)"
+        ))
+    };
+
+    // Two changes within a second, and a Last-Modified that does not move between them.
+    let (server, mut device) = started(Fault::LastModifiedStandsStill).await;
+    drop(server.change("s1"));
+    device.on_push(&push(device.push_token())).await;
+    expect(&server, &device, &unchanged);
+    assert_eq!(balance(&device, "s1"), 2, "and so it keeps the old version");
+
+    // A registration that was taken back, and is listed all the same.
+    let (server, mut device) = started(Fault::None).await;
+    device.add(&server.change("s2")).await.unwrap();
+    device.refresh(PASS_TYPE).await;
+    server.set_fault(Fault::NeverUnregisters);
+    device.remove(&id("s2")).await;
+    drop(server.change("s2"));
+    device.on_push(&push(device.push_token())).await;
+    expect(&server, &device, &web("Update requested for unregistered serial number s2"));
+
+    // The same push twice.
+    let (server, mut device) = started(Fault::None).await;
+    drop(server.change("s1"));
+    device.on_push(&push(device.push_token())).await;
+    device.on_push(&push(device.push_token())).await;
+    expect(&server, &device, &spurious(3));
+
+    // Tags of a sequence: the change with the smaller tag is committed last, and never listed.
+    let (server, mut device) = started(Fault::SequenceTags).await;
+    device.add(&server.change("s2")).await.unwrap();
+    device.refresh(PASS_TYPE).await;
+    let commit = server.begin("s1");
+    drop(server.change("s2"));
+    device.on_push(&push(device.push_token())).await;
+    commit();
+    device.on_push(&push(device.push_token())).await;
+    expect(&server, &device, &spurious(5));
+    device.refresh(PASS_TYPE).await;
+    assert_eq!(balance(&device, "s1"), 2, "an update that is lost for good");
+
+    // A token that is not accepted any more when the pass is taken away.
+    let (server, mut device) = started(Fault::UnregistrationUnauthorized).await;
+    device.remove(&id("s1")).await;
+    let task = "Unregister task (for device DEVICE, pass type TYPE, serial number s1; with web service url URL)";
+    expect(&server, &device, &format!("{task} encountered error: Authentication failure"));
+
+    // Personalizations that are refused, and that change nothing.
+    let person = Personal { full_name: Some("Ada Lovelace".to_owned()), ..Personal::default() };
+    let (server, mut device) = started(Fault::PersonalizationUnauthorized).await;
+    assert!(!device.personalize(&id("s1"), &person).await);
+    let task = "Personalize pass task (pass type TYPE, serial number s1; with web service url URL)";
+    expect(&server, &device, &format!("{task} encountered error: Authentication failure"));
+    let (server, mut device) = started(Fault::NeverPersonalizes).await;
+    assert!(!device.personalize(&id("s1"), &person).await);
+    expect(
+        &server,
+        &device,
+        &web("Personalization request was issued for serial number 's1', but the pass was unchanged."),
+    );
+    server.set_fault(Fault::None);
+    assert!(device.personalize(&id("s1"), &person).await);
+    assert_eq!(device.log().count(), 1, "a personalization that does what it should is not worth a line");
+
+    // Statuses of servers and of the proxies before them.
+    for status in [403, 404, 408, 500, 504, 596] {
+        let (server, mut device) = started(Fault::Status(status)).await;
+        drop(server.change("s1"));
+        device.on_push(&push(device.push_token())).await;
+        let date = "Tue, 14 Nov 2023 22:13:21 GMT";
+        let task = format!(
+            "Get pass task (pass type TYPE, serial number s1, if-modified-since {date}; with web service url URL)"
+        );
+        expect(&server, &device, &format!("{task} encountered error: Unexpected response code {status}"));
+    }
+}
+
+/// A device with one updated pass, and a server that is wrong from now on.
+async fn started(fault: Fault) -> (PassServer, WalletDevice) {
+    let server = PassServer::start(Fault::None).await;
+    let device = updated_device(&server).await;
+    server.set_fault(fault);
+    (server, device)
+}
+
+/// The device has written this, and nothing else.
+#[track_caller]
+fn expect(server: &PassServer, device: &WalletDevice, text: &str) {
+    let text = text.replace("TYPE", PASS_TYPE).replace("URL", server.url()).replace("DEVICE", device.device());
+    assert_eq!(device.log().collect::<Vec<_>>(), [format!("[2012-12-12 21:48:14 +0000] {text}")]);
+}
+
+/// A signature that is none, or somebody else's, makes a device refuse the package, whatever else is right.
+#[tokio::test]
+async fn signatures_are_checked_as_wallet_checks_them() {
+    let authority = Authority::new(&[
+        ("ours", PASS_TYPE, "TEAM000001"),
+        ("other-type", "pass.com.example.other", "TEAM000001"),
+        ("other-team", PASS_TYPE, "TEAM000002"),
+    ]);
+    let stranger = Authority::new(&[("stranger", PASS_TYPE, "TEAM000001")]);
+    let server = PassServer::start(Fault::None).await;
+    server.sign_with(authority.signer("ours"));
+    let mut device = device();
+    device.trust(TrustedRoot::from_pem(authority.root()).unwrap());
+    device.add(&server.change("s1")).await.unwrap();
+    drop(server.change("s1"));
+    device.on_push(&push(device.push_token())).await;
+    assert_eq!((device.log().count(), balance(&device, "s1")), (0, 2), "{:?}", device.log().collect::<Vec<_>>());
+    assert!(device.add(&zip_package(&[("pass.json", b"{}"), ("icon.png", b"png")])).await.is_err());
+
+    let mut refusals = Vec::new();
+    for (signer, why) in [
+        (authority.signer("other-type"), "the signing certificate is for another pass type"),
+        (authority.signer("other-team"), "the signing certificate is another team's"),
+        (stranger.signer("stranger"), "the signing certificate does not lead to a trusted root"),
+    ] {
+        server.sign_with(signer);
+        drop(server.change("s1"));
+        device.on_push(&push(device.push_token())).await;
+        refusals.push(why);
+    }
+    server.sign_with(authority.signer("ours"));
+    server.sign_instead(b"another manifest");
+    drop(server.change("s1"));
+    device.on_push(&push(device.push_token())).await;
+    refusals.push("the signature is over another manifest");
+    let lines: Vec<&str> = device.log().collect();
+    assert_eq!(lines.len(), refusals.len(), "{lines:#?}");
+    for (line, why) in lines.iter().zip(refusals) {
+        let end = format!("encountered error: Received invalid pass data ({why})");
+        assert!(line.contains("Get pass task (") && line.ends_with(&end), "{line}");
+    }
+    assert_eq!(balance(&device, "s1"), 2, "none of them was installed");
 }
 
 #[tokio::test]

@@ -9,8 +9,10 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use sqlx::Row;
 use tempfile::TempDir;
+use tidings_passbook_service::DevelopmentCertificates;
 use tidings_shared::clock::Clock;
 use tidings_shared::storage::Database;
+use tidings_simulators::wallet::TrustedRoot;
 
 use super::front::Front;
 use super::network::{Manner, Network};
@@ -73,6 +75,12 @@ impl Stage {
 
     fn lead(&self) {
         self.front.lead_to(self.processes.iter().flatten().map(|process| process.address).collect());
+    }
+
+    /// What the packages' signatures lead to.
+    pub(super) fn root(&self) -> TrustedRoot {
+        let file = DevelopmentCertificates::paths(self.folder.path()).root;
+        TrustedRoot::from_pem(&std::fs::read(file).unwrap()).unwrap()
     }
 
     pub(super) fn lives(&self, index: usize) -> bool {

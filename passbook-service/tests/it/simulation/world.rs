@@ -52,7 +52,8 @@ impl<'a> World<'a> {
         let history = History::new(stage.network.ticks.clone());
         stage.network.keep_one(!wild);
         let phones = (0..DEVICES).map(|_| {
-            let wallet = WalletDevice::new(stage.client.clone(), Clock::system());
+            let mut wallet = WalletDevice::new(stage.client.clone(), Clock::system());
+            wallet.trust(stage.root());
             Phone { wallet, judged: 0, missed: false, last: None }
         });
         let phones = phones.collect();
