@@ -1,6 +1,6 @@
 //! Packages a second on one core: the example template, whose images are hashed once.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a benchmark that cannot go on ends")]
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
 
 use std::hint::black_box;
 

@@ -28,10 +28,16 @@ pub(super) fn check<'a>(json: Option<&[u8]>, mut names: impl Iterator<Item = &'a
     let logo = names.find(|name| is_signup(name) && *name != FILE);
     match (json, logo) {
         (None, None) => {}
-        (None, Some(logo)) => faults.add(logo, "it alone", format!("belongs to a {FILE}: add that, or take the image away")),
+        (None, Some(logo)) => {
+            faults.add(logo, "it alone", format!("belongs to a {FILE}: add that, or take the image away"))
+        }
         (Some(json), logo) => {
             if logo.is_none() {
-                faults.add("personalizationLogo.png", "nothing", format!("is required beside {FILE} (150 x 40 points)"));
+                faults.add(
+                    "personalizationLogo.png",
+                    "nothing",
+                    format!("is required beside {FILE} (150 x 40 points)"),
+                );
             }
             content(json, faults);
         }
@@ -85,7 +91,8 @@ mod tests {
         assert_eq!(faults(None, &["personalizationLogo.png"]), ["personalizationLogo.png"]);
         let keys = |json: &str| faults(Some(json), &["personalizationLogo.png"]);
         assert_eq!(keys("["), [FILE]);
-        let (fields, text) = ("personalization.json: requiredPersonalizationFields", "personalization.json: description");
+        let (fields, text) =
+            ("personalization.json: requiredPersonalizationFields", "personalization.json: description");
         assert_eq!(keys("{}"), [fields, text]);
         assert_eq!(keys(r#"{"requiredPersonalizationFields":["Shoe"],"description":"x"}"#), [fields]);
         assert_eq!(keys(r#"{"requiredPersonalizationFields":[],"description":7}"#), [fields, text]);

@@ -122,11 +122,12 @@ impl Store {
         let text = format!("SELECT last_position FROM wallet_personalization_clock WHERE id = 1{lock}");
         let clock = sqlx::query(sqlx::AssertSqlSafe(text)).fetch_one(&mut *transaction).await?;
         let mut position: i64 = clock.try_get("last_position")?;
-        let rows =
-            sqlx::query("SELECT id FROM wallet_personalizations WHERE position IS NULL ORDER BY created_at, id LIMIT $1")
-                .bind(PORTION)
-                .fetch_all(&mut *transaction)
-                .await?;
+        let rows = sqlx::query(
+            "SELECT id FROM wallet_personalizations WHERE position IS NULL ORDER BY created_at, id LIMIT $1",
+        )
+        .bind(PORTION)
+        .fetch_all(&mut *transaction)
+        .await?;
         for row in &rows {
             position += 1;
             sqlx::query("UPDATE wallet_personalizations SET position = $1 WHERE id = $2 AND position IS NULL")

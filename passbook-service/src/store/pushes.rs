@@ -2,6 +2,7 @@
 
 use sqlx::Row;
 use tidings_shared::storage::StorageError;
+use tidings_shared::storage::rows::{portions, statement, values};
 
 use super::Store;
 
@@ -20,6 +21,8 @@ pub struct DuePush {
     pub token_at: i64,
     /// Failed attempts so far.
     pub attempts: i64,
+    /// It has a reason: the device has passes of the type, and has not seen the tag.
+    pub wanted: bool,
 }
 
 /// What became of a claimed push.
@@ -46,11 +49,14 @@ impl Store {
         if due.is_none() {
             return Ok(Vec::new());
         }
+        let _turn = self.database.turn().wait().await;
         let lock = self.database.dialect().for_update_skip_locked();
         let claimed = sqlx::query(sqlx::AssertSqlSafe(format!(
             "UPDATE wallet_pushes SET due_at = $2 WHERE (device, pass_type) IN \
              (SELECT device, pass_type FROM wallet_pushes WHERE due_at <= $1 ORDER BY due_at LIMIT $3{lock}) \
              RETURNING device, pass_type, tag, attempts, \
+             (SELECT COUNT(*) FROM wallet_registrations r WHERE r.device = wallet_pushes.device \
+              AND r.pass_type = wallet_pushes.pass_type AND wallet_pushes.sent_tag < wallet_pushes.tag) AS held, \
              (SELECT push_token FROM wallet_devices d WHERE d.device = wallet_pushes.device) AS push_token, \
              (SELECT token_at FROM wallet_devices d WHERE d.device = wallet_pushes.device) AS token_at"
         )))
@@ -67,6 +73,7 @@ impl Store {
                     pass_type: row.try_get("pass_type")?,
                     tag: row.try_get("tag")?,
                     attempts: row.try_get("attempts")?,
+                    wanted: row.try_get::<i64, _>("held")? > 0,
                     push_token: row.try_get::<Option<String>, _>("push_token")?.unwrap_or_default(),
                     token_at: row.try_get::<Option<i64>, _>("token_at")?.unwrap_or_default(),
                 })
@@ -74,52 +81,43 @@ impl Store {
             .collect()
     }
 
-    /// Whether a claimed push still has a reason: the device has passes of the type and has not seen the tag.
+    /// Notes what became of claimed pushes. A change that came meanwhile makes one due again after the interval; one that
+    /// was sent with a push token that the device has replaced meanwhile is due at once.
     ///
     /// # Errors
-    /// When the database fails.
-    pub async fn is_wanted(&self, push: &DuePush) -> Result<bool, StorageError> {
-        let row = sqlx::query(
-            "SELECT p.device FROM wallet_pushes p WHERE p.device = $1 AND p.pass_type = $2 AND p.sent_tag < $3 AND EXISTS \
-             (SELECT 1 FROM wallet_registrations r WHERE r.device = p.device AND r.pass_type = p.pass_type)",
-        )
-        .bind(&push.device)
-        .bind(&push.pass_type)
-        .bind(push.tag)
-        .fetch_optional(self.database.pool())
-        .await?;
-        Ok(row.is_some())
-    }
-
-    /// Notes what became of a claimed push. A change that came meanwhile makes it due again after the interval.
-    ///
-    /// # Errors
-    /// When the database fails; the push comes again when its lease ends, with the same idempotency key.
-    pub async fn settle_push(
+    /// When the database fails; the pushes come again when their lease ends, with the same idempotency keys.
+    pub async fn settle_pushes(
         &self,
-        push: &DuePush,
-        result: &PushResult,
+        settled: &[(DuePush, PushResult)],
         now_ms: i64,
         interval_ms: i64,
     ) -> Result<(), StorageError> {
-        let query = match result {
-            PushResult::Sent | PushResult::Dropped(_) => sqlx::query(
-                "UPDATE wallet_pushes SET sent_tag = $1, pushed_at = $2, attempts = 0, last_error = $3, \
-                 due_at = CASE WHEN tag > $1 THEN $2 + $4 ELSE NULL END WHERE device = $5 AND pass_type = $6 AND sent_tag < $1",
-            )
-            .bind(push.tag)
-            .bind(now_ms)
-            .bind(if let PushResult::Dropped(why) = result { Some(why.as_str()) } else { None })
-            .bind(interval_ms),
-            PushResult::Later(due_at, why) => sqlx::query(
-                "UPDATE wallet_pushes SET attempts = attempts + 1, due_at = $2, last_error = $3 \
-                 WHERE device = $4 AND pass_type = $5 AND sent_tag < $1",
-            )
-            .bind(push.tag)
-            .bind(*due_at)
-            .bind(why.as_str()),
-        };
-        query.bind(&push.device).bind(&push.pass_type).execute(self.database.pool()).await?;
+        let _turn = self.database.turn().wait().await;
+        let mut transaction = self.begin().await?;
+        for portion in portions(settled) {
+            let values = values(portion.len(), 6);
+            // A push that was sent with the device's present token, or dropped, is done.
+            let done = format!(
+                "WITH v (device, pass_type, tag, push_token, due_at, why) AS (VALUES {values}) \
+                 UPDATE wallet_pushes SET sent_tag = v.tag, pushed_at = ?, attempts = 0, last_error = NULLIF(v.why, ''), \
+                 due_at = CASE WHEN wallet_pushes.tag > v.tag THEN ? ELSE NULL END FROM v \
+                 WHERE wallet_pushes.device = v.device AND wallet_pushes.pass_type = v.pass_type AND wallet_pushes.sent_tag < v.tag \
+                 AND v.due_at = 0 AND (v.why <> '' OR NOT EXISTS \
+                 (SELECT 1 FROM wallet_devices d WHERE d.device = v.device AND d.push_token <> v.push_token))"
+            );
+            let query = sqlx::query(statement(&transaction, &done));
+            bind(query, portion).bind(now_ms).bind(now_ms + interval_ms).execute(&mut *transaction).await?;
+            // What is left of them waits for its time, or for the new token.
+            let later = format!(
+                "WITH v (device, pass_type, tag, push_token, due_at, why) AS (VALUES {values}) \
+                 UPDATE wallet_pushes SET attempts = CASE WHEN v.due_at = 0 THEN 0 ELSE attempts + 1 END, \
+                 due_at = CASE WHEN v.due_at = 0 THEN ? ELSE v.due_at END, last_error = NULLIF(v.why, '') FROM v \
+                 WHERE wallet_pushes.device = v.device AND wallet_pushes.pass_type = v.pass_type AND wallet_pushes.sent_tag < v.tag"
+            );
+            let query = sqlx::query(statement(&transaction, &later));
+            bind(query, portion).bind(now_ms).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
         Ok(())
     }
 
@@ -146,4 +144,24 @@ impl Store {
             .await?;
         Ok(row.try_get("pending")?)
     }
+}
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Any, <sqlx::Any as sqlx::Database>::Arguments>;
+
+fn bind<'q>(mut query: Query<'q>, portion: &'q [(DuePush, PushResult)]) -> Query<'q> {
+    for (push, result) in portion {
+        let (due_at, why) = match result {
+            PushResult::Sent => (0, ""),
+            PushResult::Dropped(why) => (0, why.as_str()),
+            PushResult::Later(due_at, why) => (*due_at, why.as_str()),
+        };
+        query = query
+            .bind(push.device.as_str())
+            .bind(push.pass_type.as_str())
+            .bind(push.tag)
+            .bind(push.push_token.as_str())
+            .bind(due_at)
+            .bind(why);
+    }
+    query
 }

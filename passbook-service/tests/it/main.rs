@@ -9,12 +9,14 @@
 )]
 
 mod api;
+mod certificates;
 mod diagnose;
 mod limits;
 mod list;
 mod lost_update;
 mod openapi;
 mod package;
+mod personalize;
 mod pass;
 mod pushes;
 mod registration;

@@ -51,7 +51,7 @@ impl Gateway {
         let gateway = Self { url, pushed: Arc::default(), status: Arc::new(AtomicU16::new(202)), code: Arc::default() };
         let router = Router::new()
             .route("/healthz", get(async || "ok"))
-            .route("/v1/notifications", post(notify))
+            .route("/v1/notifications/batch", post(notify))
             .with_state(gateway.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         gateway
@@ -82,19 +82,30 @@ impl Gateway {
 async fn notify(
     State(gateway): State<Gateway>,
     headers: HeaderMap,
-    Json(body): Json<Value>,
+    Json(batch): Json<Value>,
 ) -> (StatusCode, Json<Value>) {
-    let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
-    gateway.pushed.lock().unwrap().push(Pushed {
-        token: body.pointer("/to/token/token").and_then(Value::as_str).unwrap_or_default().to_owned(),
-        body,
-        idempotency_key: header("idempotency-key"),
-        authorization: header("authorization"),
-    });
+    let authorization = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
     let status = StatusCode::from_u16(gateway.status.load(Ordering::SeqCst)).unwrap();
     let code = gateway.code.lock().unwrap().clone();
-    let answer = if status.is_success() { json!({"id": "1", "targets": []}) } else { json!({"error": {"code": code}}) };
-    (status, Json(answer))
+    let notifications = batch["notifications"].as_array().unwrap();
+    for body in notifications {
+        gateway.pushed.lock().unwrap().push(Pushed {
+            token: body.pointer("/to/token/token").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            idempotency_key: body["idempotency_key"].as_str().unwrap_or_default().to_owned(),
+            body: body.clone(),
+            authorization: authorization.clone().unwrap_or_default(),
+        });
+    }
+    // Who may not speak at all is told so for the whole request.
+    if matches!(status.as_u16(), 401 | 403 | 500..) {
+        return (status, Json(json!({"error": {"code": code}})));
+    }
+    let result = if status.is_success() {
+        json!({"status": status.as_u16(), "notification": {"id": "1", "targets": []}})
+    } else {
+        json!({"status": status.as_u16(), "error": {"code": code, "message": ""}})
+    };
+    (StatusCode::OK, Json(json!({"results": vec![result; notifications.len()]})))
 }
 
 /// Asks until there is an answer.

@@ -30,7 +30,9 @@ pub(super) async fn run(settings: &Settings, args: &CertificatesArgs) -> anyhow:
         let rows: Vec<_> = types.iter().flat_map(rows).collect();
         say(&table(&["type", "certificate", "state", "until", "days", "fingerprint"], &rows))?;
         if bad > 0 {
-            say("\nrenew what ends soon in the developer account, and add it under wallet.certificates or replace the files\n")?;
+            say(
+                "\nrenew what ends soon in the developer account, and add it under wallet.certificates or replace the files\n",
+            )?;
         }
     }
     Ok(if bad == 0 { Verdict::Good } else { Verdict::Bad })
@@ -50,7 +52,8 @@ fn rows(one: &Value) -> Vec<Vec<String>> {
     certificates
         .map(|certificate| {
             let until = certificate["until"].as_i64().unwrap_or_default();
-            let date = time::OffsetDateTime::from_unix_timestamp(until.div_euclid(1000)).map(|time| time.date().to_string());
+            let date =
+                time::OffsetDateTime::from_unix_timestamp(until.div_euclid(1000)).map(|time| time.date().to_string());
             vec![
                 text(&one["typeIdentifier"]),
                 text(&certificate["name"]),
