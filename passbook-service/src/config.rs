@@ -13,11 +13,13 @@ mod signing;
 pub use limits::LimitConfig;
 pub use signing::TypeConfig;
 
+use crate::google::GoogleConfig;
+
 /// Every setting of the passbook-service.
 pub const SETTINGS: &[Setting] = &joined::<{ length(PARTS) }>(PARTS);
 
 /// Each part of the service declares its own.
-const PARTS: &[&[Setting]] = &[OWN, signing::SETTINGS, limits::SETTINGS];
+const PARTS: &[&[Setting]] = &[OWN, signing::SETTINGS, limits::SETTINGS, crate::google::SETTINGS];
 
 const fn length(parts: &[&[Setting]]) -> usize {
     let (mut part, mut count) = (0, 0);
@@ -177,6 +179,8 @@ pub struct Config {
     pub sequencer_batch: i64,
     /// How long a change waits for its tag.
     pub tag_wait: Duration,
+    /// Google Wallet, if it is configured.
+    pub google: Option<GoogleConfig>,
 }
 
 impl Config {
@@ -214,6 +218,7 @@ impl Config {
                 key.len()
             ));
         }
+        let google = GoogleConfig::from_settings(settings, &mut faults);
         anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
         Ok(Self {
             listen: settings.address("wallet.listen"),
@@ -235,6 +240,7 @@ impl Config {
             sequencer_interval: settings.duration("wallet.sequencer.interval"),
             sequencer_batch: i64::try_from(settings.count("wallet.sequencer.batch")).unwrap_or(500),
             tag_wait: settings.duration("wallet.tag_wait"),
+            google,
         })
     }
 }

@@ -1,11 +1,12 @@
 //! The passbook-service: Apple Wallet passes that are made, signed, changed and kept up to date on every phone.
 //!
 //! `web/` speaks Apple's protocol and the service-key API, `package/` builds and signs, `update/` gives tags and sends
-//! pushes through the push-gateway, `diagnose/` reads what devices complain about, `store/` holds the only SQL.
+//! pushes through the push-gateway, `diagnose/` reads what devices complain about, `google/` keeps Google Wallet up to date, `store/` holds the only SQL.
 
 pub mod catalog;
 pub mod config;
 pub mod diagnose;
+pub mod google;
 pub mod metrics;
 pub mod package;
 mod run;

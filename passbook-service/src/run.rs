@@ -17,6 +17,8 @@ use tokio::task::JoinSet;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::diagnose::Recorder;
+use crate::google::teller::Teller;
+use crate::google::{Google, GoogleMetrics};
 use crate::metrics::Metrics;
 use crate::package::development::DevelopmentCertificates;
 use crate::package::{Builder, CertificateSource, Identities, Issuer, Issuers, Kind, Rules};
@@ -55,6 +57,7 @@ impl Listeners {
 pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock: Clock) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
+    let google_metrics = GoogleMetrics::register(&mut registry);
     let health = Health::default();
     let database_health = health.register("database");
     let gateway_health = health.register("push-gateway");
@@ -63,6 +66,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
     let issuers = issuers(&config, port, &clock)?;
     let catalog = Catalog::load(config.templates.as_deref(), &issuers)?;
     let tokens = TokenMaker::new(&config.tokens, &config.data)?;
+    let google = config.google.clone().map(|google| Google::new(google, google_metrics, &clock)).transpose()?;
     let http_client = client(config.gateway_ca.as_deref())?;
     if config.service_keys.is_empty() {
         tracing::warn!("keys.service is empty: the API refuses every call, and the push-gateway will refuse pushes");
@@ -109,11 +113,15 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
                 public_url,
                 clock,
                 metrics,
+                google: google.clone(),
             });
             door.open(service.clone());
             tasks.spawn(sequencer.run(after.clone()));
             tasks.spawn(pusher.run(after.clone()));
             tasks.spawn(recorder.run(after.clone()));
+            if let Some(google) = google {
+                tasks.spawn(Teller { service: service.clone(), google }.run(after.clone()));
+            }
             tasks.spawn({
                 let (store, after) = (store.clone(), after.clone());
                 async move { keep_current(&service.passes, &store, &after).await }

@@ -1,4 +1,4 @@
-//! Simulators of what surrounds Tidings: APNs, FCM, a browser's push service, phones, Wallet devices, and an app's token issuer. They are used
+//! Simulators of what surrounds Tidings: APNs, FCM, a browser's push service, Google Wallet, phones, Wallet devices, and an app's token issuer. They are used
 //! by `cargo run`, by the tests, and by anybody without provider accounts. Nothing of production runs here.
 //!
 //! [`Simulators`] is the state of the servers, for those who start them in their own process; [`run`] serves it.
@@ -7,6 +7,7 @@ pub mod apns;
 pub mod config;
 pub mod control;
 pub mod fcm;
+pub mod googlewallet;
 pub mod inbox;
 mod metrics;
 pub mod phone;
@@ -35,6 +36,7 @@ pub use tls::ServerIdentity;
 use apns::{ApnsSimulator, DevelopmentKey, Environment, ProviderKey};
 use control::Issuer;
 use fcm::{FcmSimulator, ServiceAccount};
+use googlewallet::GoogleWalletSimulator;
 use inbox::Inbox;
 use webpush::WebPushSimulator;
 
@@ -103,6 +105,7 @@ struct Inner {
     apns: ApnsSimulator,
     fcm: FcmSimulator,
     webpush: WebPushSimulator,
+    googlewallet: GoogleWalletSimulator,
     inbox: Inbox,
     issuer: Issuer,
     identity: ServerIdentity,
@@ -146,6 +149,7 @@ impl Simulators {
             None => local_url("https", &listeners.fcm)?,
         };
         let fcm = FcmSimulator::new(config.fcm.clone(), &fcm_url, inbox.clone(), clock.clone());
+        let googlewallet = GoogleWalletSimulator::new(fcm.clone(), clock.clone());
         let webpush = WebPushSimulator::new(&fcm_url, inbox.clone(), clock.clone());
         let webpush_key = DevelopmentKey::load_or_create(&config.folder.join("webpush"))?;
         let fcm_folder = config.folder.join("fcm");
@@ -168,7 +172,7 @@ impl Simulators {
             jwks_url: format!("{control_url}/.well-known/jwks.json"),
             control_url,
         };
-        Ok(Self(Arc::new(Inner { apns, fcm, webpush, inbox, issuer, identity, credentials, shutdown })))
+        Ok(Self(Arc::new(Inner { apns, fcm, webpush, googlewallet, inbox, issuer, identity, credentials, shutdown })))
     }
 
     /// The APNs simulator.
@@ -187,6 +191,12 @@ impl Simulators {
     #[must_use]
     pub fn webpush(&self) -> &WebPushSimulator {
         &self.0.webpush
+    }
+
+    /// Google Wallet, at FCM's door.
+    #[must_use]
+    pub fn googlewallet(&self) -> &GoogleWalletSimulator {
+        &self.0.googlewallet
     }
 
     /// What all have delivered.
@@ -216,6 +226,7 @@ impl Simulators {
         self.0.apns.reset();
         self.0.fcm.reset();
         self.0.webpush.reset();
+        self.0.googlewallet.reset();
         self.0.inbox.clear();
     }
 
@@ -237,7 +248,8 @@ impl Simulators {
                 None => Ok(()),
             }
         };
-        let fcm = self.0.fcm.clone().serve(listeners.fcm, &identity, &self.0.webpush, shutdown.clone());
+        let neighbours = self.0.webpush.router().merge(self.0.googlewallet.router());
+        let fcm = self.0.fcm.clone().serve(listeners.fcm, &identity, neighbours, shutdown.clone());
         let registry = Arc::new(metrics::registry(&self));
         let router = control::router(self.clone()).merge(operations_router(Health::default(), registry));
         let control = async {

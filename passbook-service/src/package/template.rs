@@ -131,6 +131,17 @@ impl Template {
         self.files.contains_key(super::signup::FILE)
     }
 
+    /// A file of the template, by its name in the package, with the hexadecimal SHA-1 of its content.
+    #[must_use]
+    pub fn file(&self, name: &str) -> Option<(&[u8], &str)> {
+        self.files.get(name).map(|file| (&*file.bytes, file.sha1.as_str()))
+    }
+
+    /// The names of its files but for `pass.json`.
+    pub fn file_names(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+
     /// Checks what can be known before there is a pass: `issued` is the `pass.json` with the issuer's keys set.
     pub(super) fn check(issued: &Value, rules: Rules) -> Result<(), Faults> {
         validate::pass(issued, rules)

@@ -3,6 +3,7 @@
 
 mod changes;
 mod diagnoses;
+mod google;
 mod passes;
 mod personalizations;
 mod pushes;
@@ -16,6 +17,7 @@ use tidings_shared::storage::{Database, StorageError};
 
 pub use changes::{Batch, Clocks};
 pub use diagnoses::Diagnosis;
+pub use google::{GoogleObject, Told};
 pub use passes::{NewPass, PassRow, PassUpdate, Stored, Unread};
 pub use personalizations::Personalization;
 pub use pushes::{DuePush, PushResult};

@@ -253,6 +253,8 @@ impl Store {
              AND device IN (SELECT device FROM wallet_registrations WHERE pass_type = $1 AND serial = $2) \
              AND NOT EXISTS (SELECT 1 FROM wallet_registrations r WHERE r.device = wallet_pushes.device AND r.pass_type = $1 AND r.serial <> $2)",
             "DELETE FROM wallet_registrations WHERE pass_type = $1 AND serial = $2",
+            // Google Wallet is told that it is not valid any more.
+            "UPDATE wallet_google_objects SET wanted = wanted + 1, due_at = 0 WHERE pass_type = $1 AND serial = $2",
             "DELETE FROM wallet_versions WHERE pass_type = $1 AND serial = $2",
             "DELETE FROM wallet_passes WHERE pass_type = $1 AND serial = $2",
         ] {

@@ -4,6 +4,7 @@ mod api;
 mod authenticate;
 mod guard;
 mod http_date;
+mod image;
 mod limits;
 mod list;
 mod log;
@@ -12,6 +13,7 @@ mod path;
 mod personalize;
 mod registration;
 
+pub(crate) use path::encode;
 pub use api::openapi;
 
 use std::sync::{Arc, OnceLock};
@@ -31,6 +33,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::diagnose::Recorder;
+use crate::google::Google;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::update::Passes;
@@ -56,6 +59,8 @@ pub struct Service {
     pub clock: Clock,
     /// What is counted.
     pub metrics: Metrics,
+    /// Google Wallet, if it is configured.
+    pub google: Option<Arc<Google>>,
 }
 
 /// The service, once its database answers.
@@ -96,6 +101,7 @@ pub fn router(door: Door, metrics: Metrics, limits: Arc<Limits>) -> Router {
         .route("/v1/log", post(log::log));
     let routes = apple
         .merge(api::router(door.clone()))
+        .route("/get/image/{template}/{file}", get(image::image))
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address"))
         .method_not_allowed_fallback(async || {
             ApiError::new(

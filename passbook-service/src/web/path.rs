@@ -68,7 +68,7 @@ pub(super) fn query_parameter(uri: &Uri, name: &str) -> Option<String> {
 }
 
 /// A text as one segment of a path.
-pub(super) fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     utf8_percent_encode(text, SEGMENT).to_string()
 }
 

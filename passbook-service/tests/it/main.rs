@@ -11,6 +11,7 @@
 mod api;
 mod certificates;
 mod diagnose;
+mod google;
 mod limits;
 mod list;
 mod lost_update;

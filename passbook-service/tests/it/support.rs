@@ -348,3 +348,32 @@ pub(crate) fn push_token(number: u32) -> String {
 pub(crate) fn number(tag: &str) -> i64 {
     tag.rsplit_once('.').unwrap().1.parse().unwrap()
 }
+
+/// Runs a script of `tests/clients` with this on its standard input and reads the JSON that it prints. `None` when there is
+/// no Python for it and `TIDINGS_TEST_STRICT` does not ask for one.
+pub(crate) async fn python(script: &str, input: &Value) -> Option<Value> {
+    use std::process::Stdio;
+    use tokio::io::AsyncWriteExt;
+
+    let Some(python) = std::env::var_os("TIDINGS_TEST_PYTHON") else {
+        let strict = std::env::var("TIDINGS_TEST_STRICT").is_ok_and(|strict| strict == "1");
+        assert!(!strict, "TIDINGS_TEST_PYTHON is not set: the Python with the clients, see tests/clients/requirements.txt");
+        eprintln!("NOT RUN: {script} needs TIDINGS_TEST_PYTHON; `cargo xtask test` sets it");
+        return None;
+    };
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script);
+    let mut child = tokio::process::Command::new(python)
+        .arg(file)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.to_string().as_bytes()).await.unwrap();
+    drop(stdin);
+    let output = tokio::time::timeout(BOUND, child.wait_with_output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use sha2::{Digest, Sha256};
+use tidings_shared::auth::AccessTokens;
 use tidings_shared::clock::Clock;
 use tidings_shared::push_api::Provider;
 
@@ -12,7 +13,7 @@ use super::credentials::Loaded;
 use super::files::listed;
 use crate::config::{AppConfig, Config};
 use crate::provider::apns::{Signer, Transport};
-use crate::provider::fcm::{AccessTokens, Pacer};
+use crate::provider::fcm::Pacer;
 use crate::provider::webpush::Policy;
 
 mod apple;

@@ -9,6 +9,7 @@
 //! | `POST /apns/connections` | does a [`ConnectionCommand`] to every connection |
 //! | `POST /webpush/subscriptions`, `POST /webpush/unsubscribe` | a browser subscribes: answers the subscription; it forgets it |
 //! | `GET /apns/stats`, `GET /fcm/stats`, `GET /webpush/stats` | counters |
+//! | `POST /googlewallet/script`, `GET /googlewallet/stats`, `GET /googlewallet/objects/ID` | the same of Google Wallet; an object with its messages |
 //! | `POST /fcm/service-accounts` | makes a service account: answers its key file |
 //! | `POST /reset` | forgets scripts, tokens, pushes and counters |
 //! | `POST /tokens`, `GET /token/USER?ttl=1h` | a signed token as JSON, or as text |
@@ -78,6 +79,9 @@ pub fn router(simulators: Simulators) -> Router {
         .route("/webpush/subscriptions", post(webpush_subscribe))
         .route("/webpush/unsubscribe", post(webpush_unsubscribe))
         .route("/webpush/stats", get(webpush_stats))
+        .route("/googlewallet/script", post(wallet_script))
+        .route("/googlewallet/stats", get(wallet_stats))
+        .route("/googlewallet/objects/{id}", get(wallet_object))
         .route("/reset", post(reset))
         .route("/tokens", post(mint))
         .route("/token/{user}", get(mint_text))
@@ -93,7 +97,7 @@ async fn unknown() -> ApiError {
         "not_found",
         "the simulators' control has: /pushes, /apns/{script,tokens,keys,connections,stats}, \
          /fcm/{script,tokens,service-accounts,stats}, \
-         /webpush/{script,subscriptions,unsubscribe,stats}, /reset, /tokens, /token/USER, /.well-known/jwks.json, \
+         /webpush/{script,subscriptions,unsubscribe,stats}, /googlewallet/{script,stats,objects/ID}, /reset, /tokens, /token/USER, /.well-known/jwks.json, \
          /.well-known/openid-configuration, /healthz, /readyz, /metrics",
     )
 }
@@ -257,6 +261,25 @@ async fn webpush_unsubscribe(
 
 async fn webpush_stats(State(simulators): State<Simulators>) -> Json<WebPushStats> {
     Json(simulators.webpush().stats())
+}
+
+async fn wallet_script(
+    State(simulators): State<Simulators>,
+    Body(rule): Body<Rule<crate::googlewallet::WalletAction>>,
+) -> StatusCode {
+    simulators.googlewallet().script().add(rule);
+    StatusCode::NO_CONTENT
+}
+
+async fn wallet_stats(State(simulators): State<Simulators>) -> Json<crate::googlewallet::WalletStats> {
+    Json(simulators.googlewallet().stats())
+}
+
+async fn wallet_object(
+    State(simulators): State<Simulators>,
+    Path(id): Path<String>,
+) -> Result<Json<crate::googlewallet::WalletObject>, ApiError> {
+    simulators.googlewallet().object(&id).map(Json).ok_or_else(|| invalid("there is no such object"))
 }
 
 async fn reset(State(simulators): State<Simulators>) -> StatusCode {

@@ -13,6 +13,8 @@ const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// Scopes that allow sending.
 const SCOPES: [&str; 2] =
     ["https://www.googleapis.com/auth/firebase.messaging", "https://www.googleapis.com/auth/cloud-platform"];
+/// The scope of Google Wallet's issuers.
+const WALLET: &str = "https://www.googleapis.com/auth/wallet_object.issuer";
 /// What `google-auth` writes as the audience whatever the account's `token_uri` says.
 const GOOGLE_AUDIENCE: &str = "https://oauth2.googleapis.com/token";
 /// The longest life of an assertion and of an access token, in seconds.
@@ -99,7 +101,20 @@ impl KnownAccount {
 pub(crate) struct AccessToken {
     pub(crate) project: String,
     pub(crate) account: String,
+    /// What it allows.
+    scope: String,
     expires_s: i64,
+}
+
+impl AccessToken {
+    /// Whether it allows sending with FCM.
+    pub(crate) fn allows_sending(&self) -> bool {
+        self.allows(&SCOPES)
+    }
+
+    fn allows(&self, scopes: &[&str]) -> bool {
+        self.scope.split_whitespace().any(|scope| scopes.contains(&scope))
+    }
 }
 
 /// The form that is posted to the token endpoint.
@@ -138,10 +153,10 @@ impl FcmSimulator {
         if form.grant_type != GRANT {
             return Err(refuse("unsupported_grant_type", format!("Invalid grant_type: {}", form.grant_type)));
         }
-        let (account, project) = self.verify_assertion(&form.assertion)?;
+        let (account, project, scope) = self.verify_assertion(&form.assertion)?;
         let now_s = self.0.clock.now_s();
         let token = format!("ya29.simulated.{}", uuid::Uuid::new_v4().simple());
-        let access = AccessToken { project, account, expires_s: now_s + LIFE_S };
+        let access = AccessToken { project, account, scope, expires_s: now_s + LIFE_S };
         let mut tokens = lock(&self.0.access);
         tokens.retain(|_, token| token.expires_s > now_s);
         tokens.insert(token.clone(), access);
@@ -149,7 +164,7 @@ impl FcmSimulator {
         Ok(json!({ "access_token": token, "expires_in": LIFE_S - 1, "token_type": "Bearer" }))
     }
 
-    fn verify_assertion(&self, assertion: &str) -> Result<(String, String), OAuthError> {
+    fn verify_assertion(&self, assertion: &str) -> Result<(String, String, String), OAuthError> {
         let malformed = |_| refuse("invalid_grant", "Bad Request: the assertion is no JWT.");
         let header = jsonwebtoken::decode_header(assertion).map_err(malformed)?;
         let unverified: AssertionClaims = jsonwebtoken::dangerous::insecure_decode_claims(assertion)
@@ -187,15 +202,38 @@ impl FcmSimulator {
                  your iat and exp values in the JWT claim.",
             ));
         }
-        if !claims.scope.split_whitespace().any(|scope| SCOPES.contains(&scope)) {
+        if !claims.scope.split_whitespace().any(|scope| SCOPES.contains(&scope) || scope == WALLET) {
             return Err(refuse("invalid_scope", "Invalid OAuth scope or ID token audience provided."));
         }
-        Ok((claims.iss, account.project))
+        Ok((claims.iss, account.project, claims.scope))
     }
 
     /// Who an access token belongs to, while it is good.
     pub(crate) fn access(&self, token: &str) -> Option<AccessToken> {
         let now_s = self.0.clock.now_s();
         lock(&self.0.access).get(token).filter(|access| access.expires_s > now_s).cloned()
+    }
+
+    /// Whether an access token is one for Google Wallet; `None`: it is none at all.
+    pub(crate) fn wallet_access(&self, token: &str) -> Option<bool> {
+        Some(self.access(token)?.allows(&[WALLET]))
+    }
+
+    /// The claims of a JWT that one of the accounts has signed.
+    pub(crate) fn signed_claims(&self, jwt: &str) -> Result<Value, String> {
+        let header = jsonwebtoken::decode_header(jwt).map_err(|_| "this is no JWT".to_owned())?;
+        let unverified: Value =
+            jsonwebtoken::dangerous::insecure_decode_claims(jwt).map_err(|_| "the JWT has no claims".to_owned())?;
+        let issuer = unverified["iss"].as_str().unwrap_or_default();
+        let account = lock(&self.0.accounts).get(issuer).cloned().ok_or_else(|| format!("unknown issuer {issuer}"))?;
+        if header.alg != Algorithm::RS256 || header.kid.is_some_and(|kid| kid != account.key_id) {
+            return Err("the JWT is signed with RS256 and the account's key".to_owned());
+        }
+        let mut validation = Validation::new(Algorithm::RS256);
+        validation.required_spec_claims.clear();
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        let decoded = jsonwebtoken::decode::<Value>(jwt, &account.key, &validation);
+        decoded.map(|decoded| decoded.claims).map_err(|_| "the signature is wrong".to_owned())
     }
 }

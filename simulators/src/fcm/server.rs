@@ -25,12 +25,11 @@ use super::oauth::{AccessToken, TokenForm};
 use super::{FcmAction, FcmSimulator, lock, topics};
 use crate::inbox::{Provider, Push};
 use crate::tls::ServerIdentity;
-use crate::webpush::WebPushSimulator;
 
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
 impl FcmSimulator {
-    /// Serves FCM, and the push service of simulated browsers, on `listener` until `shutdown`.
+    /// Serves FCM, and what else lives at Google's door (`neighbours`), on `listener` until `shutdown`.
     ///
     /// # Errors
     /// When the certificate cannot be used.
@@ -38,13 +37,13 @@ impl FcmSimulator {
         self,
         listener: TcpListener,
         identity: &ServerIdentity,
-        webpush: &WebPushSimulator,
+        neighbours: Router,
         shutdown: Shutdown,
     ) -> anyhow::Result<()> {
         let mut config = identity.server_config(None)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let router = self.router().merge(webpush.router()).fallback(async || StatusCode::NOT_FOUND);
+        let router = self.router().merge(neighbours).fallback(async || StatusCode::NOT_FOUND);
         loop {
             let socket = tokio::select! {
                 () = shutdown.wait() => return Ok(()),
@@ -175,7 +174,7 @@ fn judge(
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .and_then(|(_, token)| simulator.access(token.trim()))
         .ok_or_else(FcmError::unauthenticated)?;
-    if access.project != project {
+    if access.project != project || !access.allows_sending() {
         return Err(FcmError::permission_denied(project));
     }
     let checked = message::check(body)?;

@@ -11,6 +11,9 @@ pub(crate) enum PassCommand {
     Show(ShowArgs),
     /// Show which certificates sign, and until when.
     Certificates(super::certificates::CertificatesArgs),
+    /// Google Wallet: save links, and what Google was told.
+    #[command(subcommand)]
+    Google(super::google::GoogleCommand),
     /// Print the OpenAPI document of the passbook-service.
     Openapi,
 }

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod certificates;
+mod google;
 mod show;
 
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ pub(crate) async fn run(settings: &Settings, command: &PassCommand) -> anyhow::R
     let verdict = match command {
         PassCommand::Show(args) => show::run(settings, args).await,
         PassCommand::Certificates(args) => certificates::run(settings, args).await,
+        PassCommand::Google(command) => google::run(settings, command).await,
         PassCommand::Openapi => {
             say(&tidings_passbook_service::openapi::text()?)?;
             Ok(Verdict::Good)

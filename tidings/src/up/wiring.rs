@@ -16,6 +16,8 @@ use super::settings::Defaults;
 
 /// The app of the development set-up.
 pub(crate) const APP: &str = "default";
+/// The issuer of Google Wallet in development.
+const DEVELOPMENT_ISSUER: &str = "3388000000000000001";
 /// Its bundle id, which is its APNs topic.
 pub(crate) const BUNDLE: &str = "dev.tidings.example";
 
@@ -79,6 +81,17 @@ pub(super) fn after_simulators(
     }
     if let Some(ca) = &credentials.ca_file {
         defaults.set("push.ca_file", ca.display());
+    }
+    if settings.optional_text("wallet.google.issuer_id").is_none()
+        && settings.optional_path("wallet.google.service_account_file").is_none()
+    {
+        defaults.set("wallet.google.issuer_id", DEVELOPMENT_ISSUER);
+        defaults.set("wallet.google.service_account_file", credentials.fcm_account_file.display());
+        defaults.set("wallet.google.url", &credentials.fcm_url);
+        defaults.set("wallet.google.save_url", format!("{}/gp/v/save", credentials.fcm_url));
+        if let Some(ca) = &credentials.ca_file {
+            defaults.set("wallet.google.ca_file", ca.display());
+        }
     }
     if !settings.names("push.apps").is_empty() {
         return Ok(());

@@ -2,6 +2,7 @@
 
 mod answer;
 mod certificates;
+mod google;
 pub mod openapi;
 mod passes;
 mod personalizations;
@@ -23,6 +24,7 @@ pub(super) fn router(door: Door) -> Router<Door> {
         .route("/api/passes", post(passes::create))
         .route("/api/passes/{pass_type}/{serial}", get(passes::state).patch(passes::patch).delete(passes::delete))
         .route("/api/passes/{pass_type}/{serial}/package", get(passes::package))
+        .route("/api/passes/{pass_type}/{serial}/google", get(google::state).post(google::link))
         .route("/api/templates", get(reports::templates))
         .route("/api/personalizations", get(personalizations::list).delete(personalizations::forget))
         .route("/api/certificates", get(certificates::certificates))

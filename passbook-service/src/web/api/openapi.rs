@@ -6,7 +6,7 @@ use tidings_shared::http::openapi::{self, ErrorBody, ErrorDetail};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::{Modify, OpenApi};
 
-use super::{certificates, passes, personalizations, reports};
+use super::{certificates, google, passes, personalizations, reports};
 
 // One line for each handler, by room, so that rooms can be added side by side.
 #[derive(OpenApi)]
@@ -22,6 +22,8 @@ use super::{certificates, passes, personalizations, reports};
         passes::state,
         passes::delete,
         passes::package,
+        google::link,
+        google::state,
         reports::templates,
         reports::diagnoses,
         certificates::certificates,

@@ -160,7 +160,7 @@ async fn find(service: &Arc<Service>, segments: &Segments) -> Result<PassRow, Ap
     service.store.pass(&pass_id(segments)?).await.map_err(|error| storage(&error))?.ok_or_else(no_pass)
 }
 
-fn pass_id(segments: &Segments) -> Result<PassId, ApiError> {
+pub(super) fn pass_id(segments: &Segments) -> Result<PassId, ApiError> {
     let (pass_type, serial) = segments.id(2).zip(segments.id(3)).ok_or_else(no_pass)?;
     Ok(PassId { pass_type: pass_type.to_owned(), serial: serial.to_owned() })
 }

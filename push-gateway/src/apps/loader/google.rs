@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
+use tidings_shared::auth::{AccessTokens, ServiceAccount, ServiceAccountError};
 use tidings_shared::config::Settings;
 
 use super::super::credentials::{Client, Loaded};
 use super::{Loader, digest};
 use crate::config::{AppConfig, FcmConfig};
-use crate::provider::fcm::{self, AccessTokens, Fcm, Pacer, ServiceAccount};
+use crate::provider::fcm::{self, Fcm, Pacer};
 
 impl Loader<'_> {
     pub(super) fn fcm(&mut self, app: &AppConfig, fcm: &FcmConfig) -> Option<Vec<Loaded>> {
@@ -39,9 +40,8 @@ impl Loader<'_> {
         setting: &str,
     ) -> Option<Loaded> {
         let json = self.read(file, &place(setting))?;
-        let unusable = |error: fcm::ServiceAccountError| {
-            format!("{}: {}: {error}; download it again", place(setting), file.display())
-        };
+        let unusable =
+            |error: ServiceAccountError| format!("{}: {}: {error}; download it again", place(setting), file.display());
         let account = match ServiceAccount::parse(&json) {
             Ok(account) => account,
             Err(error) => return self.fault(unusable(error)),
@@ -53,7 +53,7 @@ impl Loader<'_> {
         let key = digest(&[&json]);
         let access = match self.shared.access.get(&key).and_then(Weak::upgrade) {
             Some(access) => access,
-            None => match AccessTokens::new(account, http.clone(), self.clock.clone()) {
+            None => match AccessTokens::new(account, fcm::SCOPE, http.clone(), self.clock.clone()) {
                 Ok(access) => {
                     let access = Arc::new(access);
                     self.shared.access.insert(key, Arc::downgrade(&access));

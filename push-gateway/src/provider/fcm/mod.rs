@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use tidings_shared::auth::{AccessFailure, AccessTokens};
 use tidings_shared::clock::Clock;
 use tidings_shared::push_api::{Provider, Push};
 
 use super::{Answer, Message, Outcome, Refusal, Retry, WakeStyle};
 
-mod access;
 mod answer;
 mod message;
 mod pacer;
@@ -27,7 +27,6 @@ pub(crate) fn preview(
 #[cfg(test)]
 mod tests;
 
-pub use access::{AccessTokens, ServiceAccount, ServiceAccountError};
 pub use pacer::Pacer;
 pub use recipient::{check_recipient, check_topic};
 
@@ -37,6 +36,9 @@ use super::retry_after::retry_after;
 
 /// The address of Google's service.
 pub const DEFAULT_URL: &str = "https://fcm.googleapis.com";
+
+/// What its access tokens allow.
+pub const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
 
 /// A push waits this long for its place in the project's pace; for a longer time it goes back to the queue.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
@@ -150,7 +152,7 @@ impl Fcm {
         handover::waiting();
         let token = match self.access.token().await {
             Ok(token) => token,
-            Err(failure) => return failure.into_answer(),
+            Err(failure) => return no_access(failure),
         };
         handover::begins();
         let body = message::body(message, &self.wake, self.clock.now_ms(), validate_only);
@@ -168,6 +170,14 @@ impl Fcm {
             self.access.refused(&token);
         }
         answer
+    }
+}
+
+/// What a push gets while there is no access token.
+fn no_access(failure: AccessFailure) -> Answer {
+    match failure {
+        AccessFailure::Refused(reason) => Answer::without_status(Outcome::Pause, reason),
+        AccessFailure::Temporary(reason) => Answer::without_status(Retry::unreached(), reason),
     }
 }
 

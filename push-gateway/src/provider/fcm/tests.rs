@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tidings_shared::auth::ServiceAccount;
 use tidings_shared::push_api::Environment;
 use tidings_simulators::fcm::{Details, FcmAction, RegistrationToken, ScriptedError};
 use tidings_simulators::script::{RetryAfterForm, Rule};
@@ -15,7 +16,7 @@ fn client(simulation: &Simulation, clock: &Clock) -> Fcm {
     let account = ServiceAccount::parse(&std::fs::read(&credentials.fcm_account_file).unwrap()).unwrap();
     let project = account.project_id.clone().unwrap();
     let http = tidings_shared::http::client(Some(&simulation.ca())).unwrap();
-    let access = Arc::new(AccessTokens::new(account, http.clone(), clock.clone()).unwrap());
+    let access = Arc::new(AccessTokens::new(account, SCOPE, http.clone(), clock.clone()).unwrap());
     Fcm::new(&credentials.fcm_url, &project, http, access, WakeStyle::Silent, clock.clone())
 }
 
@@ -150,7 +151,7 @@ async fn a_stranger_is_paused_and_an_absent_server_is_waited_for() {
     let http = tidings_shared::http::client(Some(&simulation.ca())).unwrap();
     let with = |account: &tidings_simulators::fcm::ServiceAccount| {
         let account = ServiceAccount::parse(&serde_json::to_vec(account).unwrap()).unwrap();
-        let access = Arc::new(AccessTokens::new(account, http.clone(), clock.clone()).unwrap());
+        let access = Arc::new(AccessTokens::new(account, SCOPE, http.clone(), clock.clone()).unwrap());
         Fcm::new(&credentials.fcm_url, "tidings-dev", http.clone(), access, WakeStyle::Silent, clock.clone())
     };
     let token_uri = credentials.fcm_account.token_uri.clone();
@@ -187,10 +188,10 @@ async fn pushes_that_wait_for_an_access_token_wait_together() {
     account.token_uri = format!("http://{endpoint}/token");
     let account = ServiceAccount::parse(&serde_json::to_vec(&account).unwrap()).unwrap();
     let http = tidings_shared::http::client(Some(&simulation.ca())).unwrap();
-    let access = Arc::new(AccessTokens::new(account, http.clone(), Clock::system()).unwrap());
+    let access = Arc::new(AccessTokens::new(account, SCOPE, http.clone(), Clock::system()).unwrap());
     let waiting = (0..20).map(|_| {
         let access = Arc::clone(&access);
-        tokio::spawn(async move { access.token().await.unwrap_err().into_answer() })
+        tokio::spawn(async move { no_access(access.token().await.unwrap_err()) })
     });
     let waiting = waiting.collect::<Vec<_>>();
     // On one thread: when the first one's connection has come, all of them have begun to wait.
@@ -212,7 +213,7 @@ async fn an_answer_that_never_comes_may_have_been_taken() {
     let account = ServiceAccount::parse(&std::fs::read(&credentials.fcm_account_file).unwrap()).unwrap();
     let ca = reqwest::Certificate::from_pem_bundle(&std::fs::read(simulation.ca()).unwrap()).unwrap();
     let http = reqwest::Client::builder().tls_certs_merge(ca).timeout(Duration::from_millis(700)).build().unwrap();
-    let access = Arc::new(AccessTokens::new(account, http.clone(), clock.clone()).unwrap());
+    let access = Arc::new(AccessTokens::new(account, SCOPE, http.clone(), clock.clone()).unwrap());
     let hasty = Fcm::new(&credentials.fcm_url, "tidings-dev", http, access, WakeStyle::Silent, clock);
     assert_eq!(hasty.send(&message()).await.outcome, Outcome::Accepted);
     will(&simulation, FcmAction::Stall);

@@ -96,7 +96,7 @@ impl Fcm {
                 .access
                 .token()
                 .await
-                .map_err(|failure| TopicError::Unanswered(failure.into_answer().reason.unwrap_or_default()))?;
+                .map_err(|failure| TopicError::Unanswered(super::no_access(failure).reason.unwrap_or_default()))?;
             let request = self.http.post(&url).bearer_auth(&access).header("access_token_auth", "true").json(&body);
             let response = request.send().await.map_err(|error| {
                 tracing::debug!(error = %super::ErrorChain(&error), "no answer from the topic service");

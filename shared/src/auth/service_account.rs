@@ -1,5 +1,5 @@
-//! OAuth2 access tokens for a service account (RFC 7523): an RS256 assertion is exchanged at `token_uri`.
-//! One exchange is in flight at a time; a token is renewed early, and used until its end while that fails.
+//! A Google service account: it signs, and gets OAuth2 access tokens (RFC 7523): an RS256 assertion is exchanged at
+//! `token_uri`. One exchange is in flight at a time; a token is renewed early, and used until its end while that fails.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::{Deserialize, Serialize};
-use tidings_shared::clock::Clock;
 
-use super::{ErrorChain, is_temporary};
-use crate::provider::{Answer, Outcome, Retry};
+use super::keys::chain;
+use crate::clock::Clock;
 
-const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// An assertion is good for this long; Google takes an hour at most.
 const ASSERTION_S: i64 = 3600;
@@ -22,6 +20,8 @@ const RENEW_BEFORE_MS: i64 = 5 * 60_000;
 const UNUSABLE_BEFORE_MS: i64 = 10_000;
 /// After a failed early renewal the next attempt waits this long.
 const RENEWAL_PAUSE_MS: i64 = 10_000;
+/// More of an answer than this is not read.
+const MAX_ANSWER: usize = 64 * 1024;
 
 /// The JSON file that Google gives for a service account.
 #[derive(Clone, Deserialize)]
@@ -55,6 +55,48 @@ impl ServiceAccount {
     pub fn parse(json: &[u8]) -> Result<Self, ServiceAccountError> {
         Ok(serde_json::from_slice(json)?)
     }
+
+    /// The account's address: the `iss` of what it signs.
+    #[must_use]
+    pub fn email(&self) -> &str {
+        &self.client_email
+    }
+
+    /// What signs in the account's name.
+    ///
+    /// # Errors
+    /// [`ServiceAccountError::Key`] when the key cannot sign.
+    pub fn signer(&self) -> Result<AccountSigner, ServiceAccountError> {
+        let key = EncodingKey::from_rsa_pem(self.private_key.as_bytes()).map_err(ServiceAccountError::Key)?;
+        let signer = AccountSigner { key, key_id: self.private_key_id.clone() };
+        // A key that cannot sign says so here, not at the first use.
+        signer.sign(&serde_json::json!({})).map_err(ServiceAccountError::Key)?;
+        Ok(signer)
+    }
+}
+
+/// Signs JSON Web Tokens with a service account's key.
+pub struct AccountSigner {
+    key: EncodingKey,
+    key_id: Option<String>,
+}
+
+impl AccountSigner {
+    /// The claims as a compact JWT, RS256, with the key's id in its header.
+    ///
+    /// # Errors
+    /// When the claims are no JSON object, or the key fails.
+    pub fn sign(&self, claims: &impl Serialize) -> Result<String, jsonwebtoken::errors::Error> {
+        let mut header = Header::new(Algorithm::RS256);
+        header.kid.clone_from(&self.key_id);
+        jsonwebtoken::encode(&header, claims, &self.key)
+    }
+}
+
+impl fmt::Debug for AccountSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccountSigner").field("key_id", &self.key_id).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for ServiceAccount {
@@ -66,7 +108,8 @@ impl fmt::Debug for ServiceAccount {
 /// Gives the current access token of one service account.
 pub struct AccessTokens {
     account: ServiceAccount,
-    key: EncodingKey,
+    signer: AccountSigner,
+    scope: &'static str,
     http: reqwest::Client,
     clock: Clock,
     current: Mutex<Option<Current>>,
@@ -79,7 +122,7 @@ pub struct AccessTokens {
 #[derive(Default)]
 struct Failed {
     count: u64,
-    last: Option<Failure>,
+    last: Option<AccessFailure>,
 }
 
 #[derive(Clone)]
@@ -91,26 +134,17 @@ struct Current {
 
 /// Why there is no access token.
 #[derive(Debug, Clone)]
-pub(super) enum Failure {
+pub enum AccessFailure {
     /// Google refuses the account; its word for it.
     Refused(String),
     /// Later, perhaps.
     Temporary(&'static str),
 }
 
-impl Failure {
-    pub(super) fn into_answer(self) -> Answer {
-        match self {
-            Self::Refused(reason) => Answer::without_status(Outcome::Pause, reason),
-            Self::Temporary(reason) => Answer::without_status(Retry::unreached(), reason),
-        }
-    }
-}
-
 #[derive(Serialize)]
 struct Assertion<'a> {
     iss: &'a str,
-    scope: &'static str,
+    scope: &'a str,
     aud: &'a str,
     iat: i64,
     exp: i64,
@@ -140,26 +174,34 @@ impl fmt::Debug for AccessTokens {
 }
 
 impl AccessTokens {
-    /// Checks the account's key; nothing is fetched yet.
+    /// Checks the account's key; nothing is fetched yet. `scope` is what the tokens allow.
     ///
     /// # Errors
     /// [`ServiceAccountError::Key`] when the key cannot sign.
-    pub fn new(account: ServiceAccount, http: reqwest::Client, clock: Clock) -> Result<Self, ServiceAccountError> {
-        let key = EncodingKey::from_rsa_pem(account.private_key.as_bytes()).map_err(ServiceAccountError::Key)?;
-        let tokens = Self {
+    pub fn new(
+        account: ServiceAccount,
+        scope: &'static str,
+        http: reqwest::Client,
+        clock: Clock,
+    ) -> Result<Self, ServiceAccountError> {
+        let signer = account.signer()?;
+        Ok(Self {
             account,
-            key,
+            signer,
+            scope,
             http,
             clock,
             current: Mutex::default(),
             exchange: Arc::default(),
             failed: Mutex::default(),
-        };
-        tokens.assertion(0).map_err(ServiceAccountError::Key)?;
-        Ok(tokens)
+        })
     }
 
-    pub(super) async fn token(self: &Arc<Self>) -> Result<Arc<str>, Failure> {
+    /// The present access token; fetches one when there is none.
+    ///
+    /// # Errors
+    /// [`AccessFailure`] says whether it is worth another try.
+    pub async fn token(self: &Arc<Self>) -> Result<Arc<str>, AccessFailure> {
         match self.look() {
             Look::Good(token) => Ok(token),
             Look::RenewSoon(token) => {
@@ -190,8 +232,8 @@ impl AccessTokens {
         }
     }
 
-    /// FCM did not take `token`: the next call fetches another one.
-    pub(super) fn refused(&self, token: &Arc<str>) {
+    /// Google did not take `token`: the next call fetches another one.
+    pub fn refused(&self, token: &Arc<str>) {
         let mut current = self.lock();
         if current.as_ref().is_some_and(|current| current.token == *token) {
             *current = None;
@@ -219,7 +261,7 @@ impl AccessTokens {
     }
 
     /// Only with the `exchange` lock held.
-    async fn fetch(&self) -> Result<Arc<str>, Failure> {
+    async fn fetch(&self) -> Result<Arc<str>, AccessFailure> {
         let fetched = self.ask().await;
         if let Err(failure) = &fetched {
             let mut failed = self.failed();
@@ -229,33 +271,37 @@ impl AccessTokens {
         fetched
     }
 
-    async fn ask(&self) -> Result<Arc<str>, Failure> {
+    async fn ask(&self) -> Result<Arc<str>, AccessFailure> {
         let now = self.clock.now_ms();
         let assertion = self.assertion(now.div_euclid(1000)).map_err(|error| {
-            tracing::error!(%error, "the FCM assertion could not be signed");
-            Failure::Refused("signing_failed".to_owned())
+            tracing::error!(%error, "the assertion of a service account could not be signed");
+            AccessFailure::Refused("signing_failed".to_owned())
         })?;
         let form = format!("grant_type={}&assertion={assertion}", GRANT.replace(':', "%3A"));
         let sent = self
             .http
             .post(&self.account.token_uri)
             .timeout(Duration::from_secs(15))
-            .header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(::http::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form)
             .send()
             .await;
         let response = sent.map_err(|error| {
-            tracing::warn!(error = %ErrorChain(&error), token_uri = self.account.token_uri, "no answer from the token endpoint");
-            Failure::Temporary("token_endpoint_unreachable")
+            tracing::warn!(
+                error = chain(&error),
+                token_uri = self.account.token_uri,
+                "no answer from the token endpoint"
+            );
+            AccessFailure::Temporary("token_endpoint_unreachable")
         })?;
         let status = response.status();
-        let body = super::read_body(response).await;
+        let body = read_body(response).await;
         if !status.is_success() {
             return Err(self.refusal(status, &body));
         }
         let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|error| {
             tracing::warn!(%error, token_uri = self.account.token_uri, "the token endpoint's answer is not understood");
-            Failure::Temporary("token_endpoint_not_understood")
+            AccessFailure::Temporary("token_endpoint_not_understood")
         })?;
         let token: Arc<str> = answer.access_token.into();
         let ends_ms = now + answer.expires_in.clamp(0, 86_400) * 1000;
@@ -265,7 +311,7 @@ impl AccessTokens {
         Ok(token)
     }
 
-    fn refusal(&self, status: http::StatusCode, body: &[u8]) -> Failure {
+    fn refusal(&self, status: ::http::StatusCode, body: &[u8]) -> AccessFailure {
         let refusal: TokenRefusal = serde_json::from_slice(body).unwrap_or_default();
         tracing::warn!(
             status = status.as_u16(),
@@ -273,23 +319,21 @@ impl AccessTokens {
             account = self.account.client_email,
             "the token endpoint refuses"
         );
-        if is_temporary(status) {
-            return Failure::Temporary("token_endpoint_unavailable");
+        if status.is_server_error() || matches!(status.as_u16(), 408 | 429) {
+            return AccessFailure::Temporary("token_endpoint_unavailable");
         }
-        Failure::Refused(refusal.error.unwrap_or_else(|| "token_endpoint_refused".to_owned()))
+        AccessFailure::Refused(refusal.error.unwrap_or_else(|| "token_endpoint_refused".to_owned()))
     }
 
     fn assertion(&self, now_s: i64) -> Result<String, jsonwebtoken::errors::Error> {
-        let mut header = Header::new(Algorithm::RS256);
-        header.kid.clone_from(&self.account.private_key_id);
         let claims = Assertion {
             iss: &self.account.client_email,
-            scope: SCOPE,
+            scope: self.scope,
             aud: &self.account.token_uri,
             iat: now_s,
             exp: now_s + ASSERTION_S,
         };
-        jsonwebtoken::encode(&header, &claims, &self.key)
+        self.signer.sign(&claims)
     }
 
     fn failed(&self) -> std::sync::MutexGuard<'_, Failed> {
@@ -303,7 +347,7 @@ impl AccessTokens {
 
 impl Failed {
     /// How an exchange failed that ended after there had been `count`.
-    fn since(&self, count: u64) -> Option<Failure> {
+    fn since(&self, count: u64) -> Option<AccessFailure> {
         self.last.clone().filter(|_| self.count > count)
     }
 }
@@ -312,4 +356,15 @@ enum Look {
     Good(Arc<str>),
     RenewSoon(Arc<str>),
     Nothing,
+}
+
+async fn read_body(mut response: reqwest::Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            break;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    body
 }
