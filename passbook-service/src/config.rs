@@ -110,6 +110,25 @@ const OWN: &[Setting] = &[
         "At least this long between two pushes to the same device for the same pass type; changes in between share one.",
     ),
     Setting::new(
+        "wallet.devices.unanswered",
+        Kind::Count { min: 1, max: 1_000_000 },
+        "20",
+        "A device goes into quarantine after this many pushes without a question, if they span wallet.devices.silent.",
+    ),
+    Setting::new(
+        "wallet.devices.silent",
+        Kind::Duration,
+        "60d",
+        "A device goes into quarantine when it was not heard of for this long, in spite of wallet.devices.unanswered pushes.",
+    ),
+    Setting::new(
+        "wallet.devices.quarantine",
+        Kind::Duration,
+        "30d",
+        "A device in quarantine is forgotten after this, unless it is heard of.",
+    ),
+    Setting::new("wallet.devices.check", Kind::Duration, "1h", "How often devices that do not answer are looked for."),
+    Setting::new(
         "wallet.sequencer.interval",
         Kind::Duration,
         "200ms",
@@ -173,6 +192,8 @@ pub struct Config {
     pub service_keys: ServiceKeys,
     /// Least time between two pushes to a device, ms.
     pub push_interval_ms: i64,
+    /// When devices that do not answer are given up.
+    pub prune: crate::prune::Limits,
     /// How often the sequencer looks by itself.
     pub sequencer_interval: Duration,
     /// Most changes in a batch.
@@ -237,6 +258,12 @@ impl Config {
             gateway_ca: settings.optional_path("wallet.gateway.ca_file"),
             service_keys: ServiceKeys::new(settings.texts("keys.service")),
             push_interval_ms: settings.duration_ms("wallet.push.interval"),
+            prune: crate::prune::Limits {
+                unanswered: i64::try_from(settings.count("wallet.devices.unanswered")).unwrap_or(i64::MAX),
+                silent_ms: settings.duration_ms("wallet.devices.silent"),
+                quarantine_ms: settings.duration_ms("wallet.devices.quarantine"),
+                every: settings.duration("wallet.devices.check"),
+            },
             sequencer_interval: settings.duration("wallet.sequencer.interval"),
             sequencer_batch: i64::try_from(settings.count("wallet.sequencer.batch")).unwrap_or(500),
             tag_wait: settings.duration("wallet.tag_wait"),

@@ -3,12 +3,16 @@
 //! `web/` speaks Apple's protocol and the service-key API, `package/` builds and signs, `update/` gives tags and sends
 //! pushes through the push-gateway, `diagnose/` reads what devices complain about, `google/` keeps Google Wallet up to date, `store/` holds the only SQL.
 
+pub mod campaign;
 pub mod catalog;
 pub mod config;
 pub mod diagnose;
 pub mod google;
+pub mod import;
 pub mod metrics;
+mod moving;
 pub mod package;
+pub mod prune;
 mod run;
 mod secret_file;
 pub mod store;

@@ -6,6 +6,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::campaign::Meter;
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
     route: String,
@@ -66,6 +68,22 @@ pub struct Metrics {
     pub token_uplifts: Counter,
     /// Holders who signed up with their pass.
     pub personalizations: Counter,
+    /// Passes that imports have taken over.
+    pub imported_passes: Counter,
+    /// Registrations that imports have taken over.
+    pub imported_registrations: Counter,
+    /// Pushes that campaigns have handed over.
+    pub campaign_pushes: Counter,
+    /// Pushes a second that the campaign of this process may make.
+    pub campaign_rate: Gauge,
+    /// How this process answers devices.
+    pub load: Meter,
+    /// Devices set apart because they do not answer.
+    pub quarantined_silent: Counter,
+    /// Devices set apart because Apple says that their push token is gone.
+    pub quarantined_gone: Counter,
+    /// Devices that were forgotten after their quarantine.
+    pub devices_forgotten: Counter,
     /// Requests for a pass type that the certificate does not sign.
     pub foreign_pass_types: Counter,
     /// The greatest tag that this process gave.
@@ -93,6 +111,33 @@ impl Metrics {
         registry.register("no_op_updates", "Updates that changed nothing", metrics.no_ops.clone());
         registry.register("packages", "Packages built and signed", metrics.packages.clone());
         registry.register("personalizations", "Holders who signed up with their pass", metrics.personalizations.clone());
+        registry.register("imported_passes", "Passes that imports have taken over", metrics.imported_passes.clone());
+        registry.register(
+            "imported_registrations",
+            "Registrations that imports have taken over",
+            metrics.imported_registrations.clone(),
+        );
+        registry.register("campaign_pushes", "Pushes that campaigns have handed over", metrics.campaign_pushes.clone());
+        registry.register(
+            "campaign_rate",
+            "Pushes a second of the campaign of this process",
+            metrics.campaign_rate.clone(),
+        );
+        registry.register(
+            "devices_silent",
+            "Devices set apart because they do not answer",
+            metrics.quarantined_silent.clone(),
+        );
+        registry.register(
+            "devices_gone",
+            "Devices set apart because their push token is gone",
+            metrics.quarantined_gone.clone(),
+        );
+        registry.register(
+            "devices_forgotten",
+            "Devices forgotten after their quarantine",
+            metrics.devices_forgotten.clone(),
+        );
         registry.register("token_uplifts", "Imported token hashes replaced by SHA-384", metrics.token_uplifts.clone());
         registry.register(
             "foreign_pass_types",

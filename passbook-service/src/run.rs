@@ -20,6 +20,7 @@ use crate::diagnose::Recorder;
 use crate::google::teller::Teller;
 use crate::google::{Google, GoogleMetrics};
 use crate::metrics::Metrics;
+use crate::moving::Moving;
 use crate::package::development::DevelopmentCertificates;
 use crate::package::{Builder, CertificateSource, Identities, Issuer, Issuers, Kind, Rules};
 use crate::store::Store;
@@ -93,7 +94,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
                 store: store.clone(),
                 clock: clock.clone(),
                 metrics: metrics.clone(),
-                client: http_client,
+                client: http_client.clone(),
                 gateway_url: config.gateway_url.clone(),
                 keys: config.service_keys.clone(),
                 interval_ms: config.push_interval_ms,
@@ -101,6 +102,15 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
                 wake: sequencer.pushes.clone(),
                 refusal: Arc::default(),
             };
+            let moving = Moving {
+                store: store.clone(),
+                clock: clock.clone(),
+                metrics: metrics.clone(),
+                client: http_client,
+                campaigns: Arc::default(),
+            };
+            let campaigns = moving.campaigns.clone();
+            moving.spawn(&config, &mut tasks, &after)?;
             let recorder = Recorder::new(store.clone(), clock.clone(), metrics.clone());
             let (signing, watch_clock, watch_metrics) = (issuers.clone(), clock.clone(), metrics.clone());
             let public_url = issuers.default_builder().issuer().web_service_url.clone();
@@ -111,6 +121,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
                 recorder: recorder.clone(),
                 keys: config.service_keys,
                 public_url,
+                campaigns,
+                quarantine_ms: config.prune.quarantine_ms,
                 clock,
                 metrics,
                 google: google.clone(),

@@ -204,6 +204,8 @@ pub(crate) enum BenchCommand {
     Broker(BrokerBench),
     /// Measure the push-gateway from the request to a simulated APNs, and its APNs transport beside other clients.
     Push(crate::bench::push::PushBench),
+    /// Measure the passbook-service beside django-walletpass: lists, 304s, full passes and changes, on each database.
+    Wallet(crate::bench::wallet::WalletBench),
 }
 
 /// What is measured.

@@ -53,11 +53,12 @@ async fn carry_out(cli: Cli) -> anyhow::Result<()> {
             say("ready\n")
         }
         // Answered above.
-        Some(Command::Explain(_) | Command::Revoke(_) | Command::Connections(_) | Command::Push(_) | Command::Pass(_)) => {
-            Ok(())
-        }
+        Some(
+            Command::Explain(_) | Command::Revoke(_) | Command::Connections(_) | Command::Push(_) | Command::Pass(_),
+        ) => Ok(()),
         Some(Command::Bench(BenchCommand::Broker(load))) => bench::broker::run(&load).await,
         Some(Command::Bench(BenchCommand::Push(load))) => bench::push::run(&load).await,
+        Some(Command::Bench(BenchCommand::Wallet(load))) => bench::wallet::run(&load).await,
     }
 }
 

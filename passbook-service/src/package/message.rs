@@ -19,10 +19,12 @@ pub struct ChangeMessage {
 /// and the new version has a `changeMessage`.
 #[must_use]
 pub fn change_messages(old: &Value, new: &Value, strings: &BTreeMap<String, String>) -> Vec<ChangeMessage> {
-    let before: BTreeMap<_, _> = fields(old).filter_map(|field| Some((text(field, "key")?, field.get("value")?))).collect();
+    let before: BTreeMap<_, _> =
+        fields(old).filter_map(|field| Some((text(field, "key")?, field.get("value")?))).collect();
     let mut messages = Vec::new();
     for field in fields(new) {
-        let (Some(key), Some(value), Some(message)) = (text(field, "key"), field.get("value"), text(field, "changeMessage"))
+        let (Some(key), Some(value), Some(message)) =
+            (text(field, "key"), field.get("value"), text(field, "changeMessage"))
         else {
             continue;
         };

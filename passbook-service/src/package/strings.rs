@@ -12,7 +12,8 @@ pub(super) type Strings = BTreeMap<String, String>;
 /// # Errors
 /// The line (from 1) and what is wrong there.
 pub(super) fn parse(bytes: &[u8]) -> Result<Strings, (usize, String)> {
-    let text = decoded(bytes).ok_or_else(|| (1, "bytes that are not UTF-8, nor UTF-16 with a byte order mark".to_owned()))?;
+    let text =
+        decoded(bytes).ok_or_else(|| (1, "bytes that are not UTF-8, nor UTF-16 with a byte order mark".to_owned()))?;
     let mut reader = Reader { rest: text.chars().peekable(), line: 1 };
     let mut strings = Strings::new();
     while reader.skip_blanks()? {
@@ -66,9 +67,11 @@ impl Reader<'_> {
             } else if next == '/' {
                 self.next();
                 match self.next() {
-                    Some('/') => while self.rest.peek().is_some_and(|c| *c != '\n') {
-                        self.next();
-                    },
+                    Some('/') => {
+                        while self.rest.peek().is_some_and(|c| *c != '\n') {
+                            self.next();
+                        }
+                    }
                     Some('*') => {
                         let mut last = ' ';
                         loop {
@@ -101,7 +104,9 @@ impl Reader<'_> {
     fn word(&mut self) -> Result<String, (usize, String)> {
         let mut word = String::new();
         if self.rest.peek() != Some(&'"') {
-            while let Some(c) = self.rest.peek().copied().filter(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-')) {
+            while let Some(c) =
+                self.rest.peek().copied().filter(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-'))
+            {
                 word.push(c);
                 self.next();
             }
@@ -143,10 +148,8 @@ mod tests {
     #[test]
     fn comments_escapes_and_both_encodings_are_read() {
         let text = "/* a */ // b\n\"k\" = \"v \\\"q\\\" \\U00e9\\n\";\nbare = \"x/*y*/\";\n";
-        let expected = Strings::from([
-            ("k".to_owned(), "v \"q\" é\n".to_owned()),
-            ("bare".to_owned(), "x/*y*/".to_owned()),
-        ]);
+        let expected =
+            Strings::from([("k".to_owned(), "v \"q\" é\n".to_owned()), ("bare".to_owned(), "x/*y*/".to_owned())]);
         assert_eq!(parse(text.as_bytes()), Ok(expected.clone()));
         let little: Vec<u8> = [0xff, 0xfe].into_iter().chain(text.encode_utf16().flat_map(u16::to_le_bytes)).collect();
         let big: Vec<u8> = [0xfe, 0xff].into_iter().chain(text.encode_utf16().flat_map(u16::to_be_bytes)).collect();

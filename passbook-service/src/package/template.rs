@@ -9,8 +9,8 @@ use aws_lc_rs::digest;
 use serde_json::Value;
 
 use super::fault::{Fault, Faults};
-use super::validate::{self, Rules};
 use super::strings::{self, Strings};
+use super::validate::{self, Rules};
 use super::{hex, placeholder, sha1_hex};
 
 /// Made by the builder; a template never brings its own.
@@ -102,7 +102,9 @@ impl Template {
                 if let Some(language) = file.strip_suffix(".lproj/pass.strings") {
                     match strings::parse(&bytes) {
                         Ok(texts) => drop(strings.insert(language.to_owned(), texts)),
-                        Err((line, found)) => faults.add(format!("{file}, line {line}"), found, "a line is written \"key\" = \"value\";"),
+                        Err((line, found)) => {
+                            faults.add(format!("{file}, line {line}"), found, "a line is written \"key\" = \"value\";")
+                        }
                     }
                 }
                 kept.insert(file, TemplateFile { sha1: sha1_hex(&bytes), bytes: bytes.into() });

@@ -1,11 +1,16 @@
 //! Everything that is kept in the database, and the only SQL of this service. One text per query for SQLite and
 //! PostgreSQL.
 
+mod campaigns;
 mod changes;
 mod diagnoses;
 mod google;
+mod imports;
+mod leases;
+mod load;
 mod passes;
 mod personalizations;
+mod pruning;
 mod pushes;
 mod query;
 mod registrations;
@@ -15,11 +20,14 @@ mod versions;
 use sqlx::{Any, Transaction};
 use tidings_shared::storage::{Database, StorageError};
 
+pub use campaigns::{Candidate, LEASE as CAMPAIGN_LEASE, Portion, Pushed};
 pub use changes::{Batch, Clocks};
 pub use diagnoses::Diagnosis;
 pub use google::{GoogleObject, Told};
+pub use imports::{ImportResult, ImportState};
 pub use passes::{NewPass, PassRow, PassUpdate, Stored, Unread};
 pub use personalizations::Personalization;
+pub use pruning::{Cohorts, Quarantine};
 pub use pushes::{DuePush, PushResult};
 pub use query::{MOST_SERIALS, PassQuery};
 pub use registrations::{Client, Listing, Registered};

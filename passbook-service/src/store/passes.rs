@@ -328,7 +328,7 @@ async fn write_pass(transaction: &mut Transaction<'static, Any>, pass: &PassRow)
     Ok(())
 }
 
-fn object_text(object: &Map<String, Value>) -> String {
+pub(super) fn object_text(object: &Map<String, Value>) -> String {
     // `Value` has a `Display` that cannot fail; `Map` alone has none.
     Value::Object(object.clone()).to_string()
 }

@@ -21,15 +21,15 @@ pub struct DuePush {
     pub token_at: i64,
     /// Failed attempts so far.
     pub attempts: i64,
-    /// It has a reason: the device has passes of the type, and has not seen the tag.
+    /// It has a reason: the device has passes of the type, has not seen the tag, and is not in quarantine.
     pub wanted: bool,
 }
 
 /// What became of a claimed push.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PushResult {
-    /// The gateway has it.
-    Sent,
+    /// The gateway has it, under this name if it told one.
+    Sent(Option<String>),
     /// It will never be sent, and why.
     Dropped(String),
     /// Try again at this time (ms since 1970), and why.
@@ -56,7 +56,8 @@ impl Store {
              (SELECT device, pass_type FROM wallet_pushes WHERE due_at <= $1 ORDER BY due_at LIMIT $3{lock}) \
              RETURNING device, pass_type, tag, attempts, \
              (SELECT COUNT(*) FROM wallet_registrations r WHERE r.device = wallet_pushes.device \
-              AND r.pass_type = wallet_pushes.pass_type AND wallet_pushes.sent_tag < wallet_pushes.tag) AS held, \
+              AND r.pass_type = wallet_pushes.pass_type AND wallet_pushes.sent_tag < wallet_pushes.tag \
+              AND NOT EXISTS (SELECT 1 FROM wallet_devices d WHERE d.device = r.device AND d.quarantined_at IS NOT NULL)) AS held, \
              (SELECT push_token FROM wallet_devices d WHERE d.device = wallet_pushes.device) AS push_token, \
              (SELECT token_at FROM wallet_devices d WHERE d.device = wallet_pushes.device) AS token_at"
         )))
@@ -92,30 +93,48 @@ impl Store {
         now_ms: i64,
         interval_ms: i64,
     ) -> Result<(), StorageError> {
+        let of = |kind: fn(&PushResult) -> bool| settled.iter().filter(|(_, result)| kind(result)).collect::<Vec<_>>();
+        let sent = of(|result| matches!(result, PushResult::Sent(_)));
+        let dropped = of(|result| matches!(result, PushResult::Dropped(_)));
+        let later = of(|result| matches!(result, PushResult::Later(..)));
+        let which = "WHERE wallet_pushes.device = v.device AND wallet_pushes.pass_type = v.pass_type AND wallet_pushes.sent_tag < v.tag";
+        let done = "sent_tag = v.tag, pushed_at = v.now, attempts = 0, \
+                    due_at = CASE WHEN wallet_pushes.tag > v.tag THEN v.at ELSE NULL END";
+        let unanswered = super::pruning::count_unanswered("v.now");
+        let replaced = "(SELECT 1 FROM wallet_devices d WHERE d.device = v.device AND d.push_token <> v.push_token)";
+        let statements = [
+            (
+                &sent,
+                format!(
+                    "{done}, last_error = NULL, notification = NULLIF(v.word, ''), notified_token_at = v.token_at, {unanswered} \
+                     FROM v {which} AND NOT EXISTS {replaced}"
+                ),
+            ),
+            // What is left of them waits for nothing but the new token.
+            (&sent, format!("attempts = 0, due_at = v.now FROM v {which}")),
+            (&dropped, format!("{done}, last_error = v.word FROM v {which}")),
+            (&later, format!("attempts = attempts + 1, due_at = v.at, last_error = v.word FROM v {which}")),
+        ];
         let _turn = self.database.turn().wait().await;
         let mut transaction = self.begin().await?;
-        for portion in portions(settled) {
-            let values = values(portion.len(), 6);
-            // A push that was sent with the device's present token, or dropped, is done.
-            let done = format!(
-                "WITH v (device, pass_type, tag, push_token, due_at, why) AS (VALUES {values}) \
-                 UPDATE wallet_pushes SET sent_tag = v.tag, pushed_at = ?, attempts = 0, last_error = NULLIF(v.why, ''), \
-                 due_at = CASE WHEN wallet_pushes.tag > v.tag THEN ? ELSE NULL END FROM v \
-                 WHERE wallet_pushes.device = v.device AND wallet_pushes.pass_type = v.pass_type AND wallet_pushes.sent_tag < v.tag \
-                 AND v.due_at = 0 AND (v.why <> '' OR NOT EXISTS \
-                 (SELECT 1 FROM wallet_devices d WHERE d.device = v.device AND d.push_token <> v.push_token))"
-            );
-            let query = sqlx::query(statement(&transaction, &done));
-            bind(query, portion).bind(now_ms).bind(now_ms + interval_ms).execute(&mut *transaction).await?;
-            // What is left of them waits for its time, or for the new token.
-            let later = format!(
-                "WITH v (device, pass_type, tag, push_token, due_at, why) AS (VALUES {values}) \
-                 UPDATE wallet_pushes SET attempts = CASE WHEN v.due_at = 0 THEN 0 ELSE attempts + 1 END, \
-                 due_at = CASE WHEN v.due_at = 0 THEN ? ELSE v.due_at END, last_error = NULLIF(v.why, '') FROM v \
-                 WHERE wallet_pushes.device = v.device AND wallet_pushes.pass_type = v.pass_type AND wallet_pushes.sent_tag < v.tag"
-            );
-            let query = sqlx::query(statement(&transaction, &later));
-            bind(query, portion).bind(now_ms).execute(&mut *transaction).await?;
+        for (settled, set) in statements {
+            for portion in portions(settled) {
+                let values = values(portion.len(), 8);
+                let text = format!(
+                    "WITH v (device, pass_type, tag, push_token, token_at, word, at, now) AS (VALUES {values}) UPDATE wallet_pushes SET {set}"
+                );
+                let mut query = sqlx::query(statement(&transaction, &text));
+                for (push, result) in portion {
+                    let (word, at) = match result {
+                        PushResult::Sent(name) => (name.as_deref().unwrap_or_default(), now_ms + interval_ms),
+                        PushResult::Dropped(why) => (why.as_str(), now_ms + interval_ms),
+                        PushResult::Later(at, why) => (why.as_str(), *at),
+                    };
+                    query = query.bind(&push.device).bind(&push.pass_type).bind(push.tag).bind(&push.push_token);
+                    query = query.bind(push.token_at).bind(word).bind(at).bind(now_ms);
+                }
+                query.execute(&mut *transaction).await?;
+            }
         }
         transaction.commit().await?;
         Ok(())
@@ -144,24 +163,4 @@ impl Store {
             .await?;
         Ok(row.try_get("pending")?)
     }
-}
-
-type Query<'q> = sqlx::query::Query<'q, sqlx::Any, <sqlx::Any as sqlx::Database>::Arguments>;
-
-fn bind<'q>(mut query: Query<'q>, portion: &'q [(DuePush, PushResult)]) -> Query<'q> {
-    for (push, result) in portion {
-        let (due_at, why) = match result {
-            PushResult::Sent => (0, ""),
-            PushResult::Dropped(why) => (0, why.as_str()),
-            PushResult::Later(due_at, why) => (*due_at, why.as_str()),
-        };
-        query = query
-            .bind(push.device.as_str())
-            .bind(push.pass_type.as_str())
-            .bind(push.tag)
-            .bind(push.push_token.as_str())
-            .bind(due_at)
-            .bind(why);
-    }
-    query
 }

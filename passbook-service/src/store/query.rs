@@ -69,7 +69,9 @@ impl PassQuery {
                 return Err(format!("fields: found \"{name}\"; a field's name is letters, digits, `_`, `.` and `-`"));
             }
             if value.is_array() || value.is_object() {
-                return Err(format!("fields.{name}: found {value}; compare with a text, a number, true, false or null"));
+                return Err(format!(
+                    "fields.{name}: found {value}; compare with a text, a number, true, false or null"
+                ));
             }
         }
         Ok(())

@@ -64,7 +64,8 @@ impl Store {
         let mut transaction = self.begin().await?;
         sqlx::query(
             "INSERT INTO wallet_devices (device, push_token, token_at, created_at, client) VALUES ($1, $2, $3, $3, $4) \
-             ON CONFLICT (device) DO UPDATE SET push_token = excluded.push_token, token_at = excluded.token_at, client = excluded.client",
+             ON CONFLICT (device) DO UPDATE SET push_token = excluded.push_token, token_at = excluded.token_at, client = excluded.client, \
+             quarantined_at = NULL, quarantine_reason = NULL",
         )
         .bind(device)
         .bind(push_token)
@@ -150,8 +151,9 @@ impl Store {
         rows.iter().map(|row| Ok(Listing { serial: row.try_get("serial")?, tag: row.try_get("tag")? })).collect()
     }
 
-    /// Notes that a device has asked, about once a minute at most, and drops a push for what it has seen already:
-    /// it would be one about nothing. `seen` is the tag that the device brought, if it was one of ours.
+    /// Notes that a device has asked, about once a minute at most or when its list told something new, and drops a push
+    /// for what it has seen already: it would be one about nothing. `seen` is the tag that the device brought, if it was
+    /// one of ours; `told` is the clock's tag that its list goes up to; `news`: the list had something.
     ///
     /// # Errors
     /// When the database fails.
@@ -160,24 +162,56 @@ impl Store {
         device: &str,
         pass_type: &str,
         seen: Option<i64>,
+        told: i64,
+        news: bool,
         now_ms: i64,
     ) -> Result<(), StorageError> {
         let row = sqlx::query(
-            "SELECT COALESCE(d.last_list_at, 0) AS listed, COALESCE(p.tag, 0) AS pending FROM wallet_devices d \
-             LEFT JOIN wallet_pushes p ON p.device = d.device AND p.pass_type = $2 AND p.due_at IS NOT NULL WHERE d.device = $1",
+            "SELECT COALESCE(d.last_list_at, 0) AS listed, COALESCE(p.listed_at, 0) AS type_listed, \
+             COALESCE(p.listed_tag, -1) AS listed_tag, \
+             CASE WHEN d.quarantine_reason = 'unanswered' THEN 1 ELSE 0 END AS silent, \
+             CASE WHEN p.due_at IS NULL THEN 0 ELSE p.tag END AS pending FROM wallet_devices d \
+             LEFT JOIN wallet_pushes p ON p.device = d.device AND p.pass_type = $2 WHERE d.device = $1",
         )
         .bind(device)
         .bind(pass_type)
         .fetch_optional(self.database.pool())
         .await?;
         let Some(row) = row else { return Ok(()) };
-        let (listed, pending): (i64, i64) = (row.try_get("listed")?, row.try_get("pending")?);
-        if (listed - now_ms).abs() > LIST_NOTE_MS {
-            sqlx::query("UPDATE wallet_devices SET last_list_at = $1 WHERE device = $2")
-                .bind(now_ms)
-                .bind(device)
-                .execute(self.database.pool())
-                .await?;
+        let (listed, type_listed, listed_tag, silent, pending): (i64, i64, i64, i32, i64) = (
+            row.try_get("listed")?,
+            row.try_get("type_listed")?,
+            row.try_get("listed_tag")?,
+            row.try_get("silent")?,
+            row.try_get("pending")?,
+        );
+        if (listed - now_ms).abs() > LIST_NOTE_MS || silent == 1 {
+            // A device that was given up because it did not answer answers.
+            sqlx::query(
+                "UPDATE wallet_devices SET last_list_at = $1, \
+                 quarantined_at = CASE WHEN quarantine_reason = 'unanswered' THEN NULL ELSE quarantined_at END, \
+                 quarantine_reason = CASE WHEN quarantine_reason = 'unanswered' THEN NULL ELSE quarantine_reason END \
+                 WHERE device = $2",
+            )
+            .bind(now_ms)
+            .bind(device)
+            .execute(self.database.pool())
+            .await?;
+        }
+        if (type_listed - now_ms).abs() > LIST_NOTE_MS || listed_tag < 0 || (news && told > listed_tag) {
+            // Only for a type of which the device has passes: the address is anybody's text.
+            sqlx::query(
+                "INSERT INTO wallet_pushes (device, pass_type, tag, sent_tag, attempts, listed_tag, listed_at) \
+                 SELECT $1, $2, 0, 0, 0, $3, $4 WHERE EXISTS \
+                 (SELECT 1 FROM wallet_registrations r WHERE r.device = $1 AND r.pass_type = $2) \
+                 ON CONFLICT (device, pass_type) DO UPDATE SET listed_tag = excluded.listed_tag, listed_at = excluded.listed_at",
+            )
+            .bind(device)
+            .bind(pass_type)
+            .bind(told)
+            .bind(now_ms)
+            .execute(self.database.pool())
+            .await?;
         }
         if let Some(seen) = seen
             && pending > 0

@@ -89,8 +89,7 @@ impl Store {
         let mut transaction = self.begin().await?;
         let lock = self.database.dialect().for_update();
         let text = format!("SELECT revision, digest FROM wallet_templates WHERE name = $1{lock}");
-        let head =
-            sqlx::query(sqlx::AssertSqlSafe(text)).bind(name).fetch_optional(&mut *transaction).await?;
+        let head = sqlx::query(sqlx::AssertSqlSafe(text)).bind(name).fetch_optional(&mut *transaction).await?;
         if let Some(head) = head
             && head.try_get::<String, _>("digest")? == digest
         {

@@ -130,8 +130,28 @@ impl Draft {
 }
 
 /// Keeps `null` apart from absence.
-fn present<'de, T: serde::Deserialize<'de>, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+fn present<'de, T: serde::Deserialize<'de>, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
+}
+
+/// A pass that could be made: all of it but the token.
+pub struct Prepared {
+    /// Its name.
+    pub id: PassId,
+    /// Its template's name.
+    pub template: String,
+    /// Values of the placeholders.
+    pub fields: Map<String, Value>,
+    /// `userInfo`.
+    pub user_info: Option<Value>,
+    /// Void, and its end.
+    pub state: PassState,
+    /// What the content depends on besides the fields.
+    pub basis: String,
+    /// Hash of the manifest.
+    pub fingerprint: String,
 }
 
 /// A pass that was made.

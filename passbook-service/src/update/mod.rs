@@ -11,7 +11,8 @@ pub mod sequencer;
 mod sweep;
 mod tag;
 
-pub use change::{ChangeError, Changed, Create, Created, Patch};
+pub use change::{ChangeError, Changed, Create, Created, Patch, Prepared};
 pub use passes::Passes;
+pub(crate) use pusher::is_push_token;
 pub use sweep::keep_current;
 pub use tag::{Since, since, tag_text};

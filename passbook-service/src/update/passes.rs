@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tidings_shared::clock::Clock;
 
-use super::change::{ChangeError, Changed, Create, Created, Draft, Patch};
+use super::change::{ChangeError, Changed, Create, Created, Draft, Patch, Prepared};
 use super::sequencer::TagWaiter;
 use crate::catalog::Catalog;
 use crate::metrics::Metrics;
@@ -66,7 +66,33 @@ impl Passes {
     ///
     /// # Errors
     /// See [`ChangeError`].
-    pub async fn create(&self, mut create: Create) -> Result<Created, ChangeError> {
+    pub async fn create(&self, create: Create) -> Result<Created, ChangeError> {
+        let prepared = self.prepare(create)?;
+        let made = self.tokens.make(&prepared.id.pass_type, &prepared.id.serial)?;
+        let id = prepared.id.clone();
+        let pass = NewPass {
+            id: prepared.id,
+            template: prepared.template,
+            fields: prepared.fields,
+            user_info: prepared.user_info,
+            state: prepared.state,
+            token_hash: token::hash(&made.token),
+            token_nonce: made.nonce,
+            basis: prepared.basis,
+            fingerprint: prepared.fingerprint,
+        };
+        if !self.store.insert_pass(&pass, self.clock.now_ms()).await? {
+            return Err(ChangeError::Exists);
+        }
+        self.metrics.passes_created.inc();
+        Ok(Created { id, token: made.token })
+    }
+
+    /// Everything of a new pass but its token: checked and rendered, not stored.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub fn prepare(&self, mut create: Create) -> Result<Prepared, ChangeError> {
         let template = self.template(&create.template)?;
         let builder = match &create.pass_type {
             Some(pass_type) => self.builder(pass_type)?,
@@ -84,25 +110,15 @@ impl Passes {
         let content =
             PassContent { serial: &serial, fields: &create.fields, user_info: user_info.as_ref(), state: &state };
         let fingerprint = builder.fingerprint(&template, content).map_err(ChangeError::Invalid)?;
-        let pass_type = builder.issuer().pass_type.clone();
-        let made = self.tokens.make(&pass_type, &serial)?;
-        let id = PassId { pass_type, serial };
-        let pass = NewPass {
-            id: id.clone(),
+        Ok(Prepared {
+            id: PassId { pass_type: builder.issuer().pass_type.clone(), serial },
             template: create.template,
             fields: create.fields,
             user_info,
             state,
-            token_hash: token::hash(&made.token),
-            token_nonce: made.nonce,
             basis: template.basis(builder.issuer()),
             fingerprint,
-        };
-        if !self.store.insert_pass(&pass, self.clock.now_ms()).await? {
-            return Err(ChangeError::Exists);
-        }
-        self.metrics.passes_created.inc();
-        Ok(Created { id, token: made.token })
+        })
     }
 
     /// Changes a pass and waits, for a while, until the change has its tag.
@@ -262,8 +278,7 @@ impl Passes {
 
     async fn attempt(&self, id: &PassId, draft: &impl Fn(&PassRow) -> Draft) -> Result<Stored, ChangeError> {
         let builder = self.builder(&id.pass_type)?;
-        let decided =
-            self.store.update_pass(id, self.clock.now_ms(), |pass| self.decide(pass, builder, draft(pass)));
+        let decided = self.store.update_pass(id, self.clock.now_ms(), |pass| self.decide(pass, builder, draft(pass)));
         decided.await?.ok_or(ChangeError::NoPass)?
     }
 

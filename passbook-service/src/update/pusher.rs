@@ -134,7 +134,7 @@ impl Pusher {
         let (mut wanted, mut settled) = (Vec::new(), Vec::new());
         for push in pushes {
             let reason = if !push.wanted {
-                Some("the device has seen the change or has no pass of this type any more")
+                Some("the device has seen the change, has no pass of this type any more, or is in quarantine")
             } else if !is_push_token(&push.push_token) {
                 Some("the push token cannot be one: 32 to 256 hexadecimal digits are")
             } else {
@@ -151,7 +151,7 @@ impl Pusher {
         }
         for (_, result) in &settled {
             self.metrics.push(match result {
-                PushResult::Sent => Outcome::Sent,
+                PushResult::Sent(_) => Outcome::Sent,
                 PushResult::Dropped(_) => Outcome::Dropped,
                 PushResult::Later(..) => Outcome::Retried,
             });
@@ -213,7 +213,8 @@ impl Pusher {
         let status = StatusCode::from_u16(result.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // The key was used for this very push before.
         if status.is_success() || status == StatusCode::CONFLICT {
-            return PushResult::Sent;
+            // Its name is how "this token is gone" finds the device.
+            return PushResult::Sent(result.notification.as_ref().map(|notification| notification.id.clone()));
         }
         let code = result.error.as_ref().and_then(|error| error["code"].as_str()).unwrap_or_default();
         let why = format!("the push-gateway answered {status} {code}");
@@ -286,7 +287,7 @@ fn idempotency_key(push: &DuePush) -> String {
 }
 
 /// Whether a push token can be real. Some apps register placeholders; Apple must not see them.
-fn is_push_token(token: &str) -> bool {
+pub(crate) fn is_push_token(token: &str) -> bool {
     (32..=256).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_hexdigit())
 }
 

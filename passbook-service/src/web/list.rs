@@ -38,7 +38,8 @@ pub(super) async fn list(State(door): State<Door>, segments: Segments, uri: Uri)
         Since::After(tag) => Some(tag),
         Since::All => None,
     };
-    if let Err(error) = service.store.note_list(device, pass_type, seen, service.clock.now_ms()).await {
+    let (told, now_ms) = (clocks.last_tag, service.clock.now_ms());
+    if let Err(error) = service.store.note_list(device, pass_type, seen, told, !changes.is_empty(), now_ms).await {
         tracing::warn!(%error, "that a device has asked cannot be noted");
     }
     let Some(greatest) = changes.iter().map(|change| change.tag).max() else {

@@ -13,8 +13,8 @@ mod path;
 mod personalize;
 mod registration;
 
-pub(crate) use path::encode;
 pub use api::openapi;
+pub(crate) use path::encode;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -28,10 +28,12 @@ use http::StatusCode;
 use tidings_shared::auth::ServiceKeys;
 use tidings_shared::clock::Clock;
 use tidings_shared::http::ApiError;
+use tokio::sync::Notify;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use crate::campaign::Question;
 use crate::diagnose::Recorder;
 use crate::google::Google;
 use crate::metrics::Metrics;
@@ -55,6 +57,10 @@ pub struct Service {
     pub keys: ServiceKeys,
     /// The address in passes.
     pub public_url: String,
+    /// Told when a campaign may go on.
+    pub campaigns: Arc<Notify>,
+    /// How long a device is in quarantine before it is forgotten, ms.
+    pub quarantine_ms: i64,
     /// Time.
     pub clock: Clock,
     /// What is counted.
@@ -126,8 +132,19 @@ async fn count(State(metrics): State<Metrics>, request: Request, next: Next) -> 
         known @ ("GET" | "HEAD" | "POST" | "PATCH" | "DELETE") => known.to_owned(),
         _ => "OTHER".to_owned(),
     };
+    let question = match (method.as_str(), route.as_str()) {
+        ("GET", "/v1/devices/{device}/registrations/{pass_type}") => Some(Question::List),
+        ("GET", "/v1/passes/{pass_type}/{serial}") => Some(Question::Get),
+        _ => None,
+    };
     let route = format!("{method} {route}");
+    let begin = tokio::time::Instant::now();
     let response = next.run(request).await;
+    if let Some(question) = question {
+        let status = response.status();
+        let failed = status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT;
+        metrics.load.note(question, begin.elapsed(), failed);
+    }
     metrics.request(&route, response.status().as_u16());
     response
 }

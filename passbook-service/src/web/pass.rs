@@ -70,9 +70,7 @@ pub(super) async fn build(service: &Arc<Service>, pass: PassRow, token: String) 
         return Err(ApiError::internal());
     };
     let now_ms = service.clock.now_ms();
-    let built = tokio::task::spawn_blocking(move || {
-        builder.build(&template, pass.content(), &token, now_ms)
-    });
+    let built = tokio::task::spawn_blocking(move || builder.build(&template, pass.content(), &token, now_ms));
     match built.await {
         Ok(Ok(package)) => {
             service.metrics.packages.inc();

@@ -10,8 +10,10 @@
 
 mod api;
 mod certificates;
+mod campaign;
 mod diagnose;
 mod google;
+mod import;
 mod limits;
 mod list;
 mod lost_update;
@@ -19,6 +21,7 @@ mod openapi;
 mod package;
 mod personalize;
 mod pass;
+mod pruning;
 mod pushes;
 mod registration;
 mod sequencer;

@@ -41,6 +41,7 @@ pub(crate) struct Gateway {
     pub(crate) url: String,
     pushed: Arc<Mutex<Vec<Pushed>>>,
     status: Arc<AtomicU16>,
+    outcomes: tokio::sync::broadcast::Sender<String>,
     code: Arc<Mutex<String>>,
 }
 
@@ -48,10 +49,17 @@ impl Gateway {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let gateway = Self { url, pushed: Arc::default(), status: Arc::new(AtomicU16::new(202)), code: Arc::default() };
+        let gateway = Self {
+            url,
+            pushed: Arc::default(),
+            status: Arc::new(AtomicU16::new(202)),
+            outcomes: tokio::sync::broadcast::channel(64).0,
+            code: Arc::default(),
+        };
         let router = Router::new()
             .route("/healthz", get(async || "ok"))
             .route("/v1/notifications/batch", post(notify))
+            .route("/v1/notifications/stream", get(outcomes))
             .with_state(gateway.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         gateway
@@ -63,6 +71,14 @@ impl Gateway {
 
     pub(crate) fn code(&self, code: &str) {
         code.clone_into(&mut self.code.lock().unwrap());
+    }
+
+    /// Says that Apple calls the token of a push gone, once somebody listens.
+    pub(crate) async fn token_gone(&self, number: u32, notification: &str) {
+        let data = json!({"notification": notification, "target": "t", "provider": "apns", "app": PASS_TYPE,
+            "state": "dead", "at_ms": NOW, "reason": "Unregistered", "token_gone": true});
+        let event = format!("event: push.dead\nid: {number}\ndata: {data}\n\n");
+        eventually("somebody to follow the outcomes", async || self.outcomes.send(event.clone()).ok()).await;
     }
 
     pub(crate) fn pushed(&self) -> Vec<Pushed> {
@@ -88,7 +104,7 @@ async fn notify(
     let status = StatusCode::from_u16(gateway.status.load(Ordering::SeqCst)).unwrap();
     let code = gateway.code.lock().unwrap().clone();
     let notifications = batch["notifications"].as_array().unwrap();
-    for body in notifications {
+    for body in notifications.iter().filter(|_| status != StatusCode::TOO_MANY_REQUESTS) {
         gateway.pushed.lock().unwrap().push(Pushed {
             token: body.pointer("/to/token/token").and_then(Value::as_str).unwrap_or_default().to_owned(),
             idempotency_key: body["idempotency_key"].as_str().unwrap_or_default().to_owned(),
@@ -100,12 +116,24 @@ async fn notify(
     if matches!(status.as_u16(), 401 | 403 | 500..) {
         return (status, Json(json!({"error": {"code": code}})));
     }
-    let result = if status.is_success() {
-        json!({"status": status.as_u16(), "notification": {"id": "1", "targets": []}})
-    } else {
-        json!({"status": status.as_u16(), "error": {"code": code, "message": ""}})
-    };
-    (StatusCode::OK, Json(json!({"results": vec![result; notifications.len()]})))
+    // As the gateway does: a key that comes again is answered with the same name.
+    let results: Vec<_> = notifications
+        .iter()
+        .map(|item| match status.is_success() {
+            true => json!({"status": 202, "notification": {"id": format!("n-{}", item["idempotency_key"].as_str().unwrap()), "targets": []}}),
+            false => json!({"status": status.as_u16(), "error": {"code": code, "message": ""}}),
+        })
+        .collect();
+    (StatusCode::OK, Json(json!({"results": results})))
+}
+
+/// What the gateway says of pushes, as server-sent events.
+async fn outcomes(State(gateway): State<Gateway>) -> axum::response::Response {
+    let stream = futures_util::stream::unfold(gateway.outcomes.subscribe(), async |mut told| {
+        let event: String = told.recv().await.ok()?;
+        Some((Ok::<_, std::convert::Infallible>(event), told))
+    });
+    axum::response::Response::new(axum::body::Body::from_stream(stream))
 }
 
 /// Asks until there is an answer.
@@ -357,7 +385,10 @@ pub(crate) async fn python(script: &str, input: &Value) -> Option<Value> {
 
     let Some(python) = std::env::var_os("TIDINGS_TEST_PYTHON") else {
         let strict = std::env::var("TIDINGS_TEST_STRICT").is_ok_and(|strict| strict == "1");
-        assert!(!strict, "TIDINGS_TEST_PYTHON is not set: the Python with the clients, see tests/clients/requirements.txt");
+        assert!(
+            !strict,
+            "TIDINGS_TEST_PYTHON is not set: the Python with the clients, see tests/clients/requirements.txt"
+        );
         eprintln!("NOT RUN: {script} needs TIDINGS_TEST_PYTHON; `cargo xtask test` sets it");
         return None;
     };

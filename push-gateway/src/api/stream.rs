@@ -34,6 +34,8 @@ const RENEW_MS: i64 = 3_600_000;
 pub(super) struct Which {
     /// Only those of one notification.
     notification: Option<String>,
+    /// Only those of this kind, for example `push.dead`.
+    kind: Option<String>,
     /// Where to go on, for clients that cannot set `Last-Event-ID`.
     last_event_id: Option<String>,
 }
@@ -43,6 +45,7 @@ pub(super) struct Which {
 /// `missed` says so first. Without it, it begins with what happens next.
 #[utoipa::path(get, path = "/v1/notifications/stream", tag = "notifications",
     params(("notification" = Option<String>, Query, description = "Only the events of one notification"),
+        ("kind" = Option<String>, Query, description = "Only the events of this kind, for example `push.dead`"),
         ("last_event_id" = Option<String>, Query, description = "Like the header, for clients that cannot set it"),
         ("Last-Event-ID" = Option<String>, Header, description = "The last event that was seen")),
     security(("service_key" = [])),
@@ -54,7 +57,7 @@ pub(super) async fn open(
 ) -> Result<Response, ApiError> {
     require_service_key(&headers, &gateway.service_keys)?;
     let invalid = |message: &str| ApiError::new(StatusCode::BAD_REQUEST, "last_event_id_invalid", message);
-    let which = which.map_err(|_| invalid("the address takes `notification` and `last_event_id`"))?.0;
+    let which = which.map_err(|_| invalid("the address takes `notification`, `kind` and `last_event_id`"))?.0;
     let named = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let asked = match named.or(which.last_event_id).filter(|id| !id.is_empty()) {
         Some(id) => Some(
@@ -89,6 +92,7 @@ pub(super) async fn open(
         news: gateway.rooms.events.watch(),
         position,
         notification: which.notification,
+        kind: which.kind,
         waiting,
         renewed_at: now_ms,
         gateway,
@@ -107,6 +111,7 @@ struct Reader {
     /// The last event that was read.
     position: i64,
     notification: Option<String>,
+    kind: Option<String>,
     waiting: VecDeque<Sse>,
     renewed_at: i64,
 }
@@ -164,6 +169,9 @@ impl Reader {
     }
 
     fn is_wanted(&self, event: &Event) -> bool {
+        if self.kind.as_ref().is_some_and(|kind| *kind != event.kind) {
+            return false;
+        }
         let Some(wanted) = &self.notification else { return true };
         let outcome: Option<serde_json::Value> = serde_json::from_str(&event.data).ok();
         outcome.is_some_and(|outcome| outcome["notification"] == wanted.as_str())

@@ -24,8 +24,12 @@ pub(super) async fn run(settings: &Settings, args: &ShowArgs) -> anyhow::Result<
         .map(|(name, value)| vec![name.clone(), text(value)])
         .collect();
     say(&table(&["pass", ""], &rows))?;
-    let fields: Vec<_> =
-        shown["fields"].as_object().into_iter().flatten().map(|(name, value)| vec![name.clone(), text(value)]).collect();
+    let fields: Vec<_> = shown["fields"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| vec![name.clone(), text(value)])
+        .collect();
     if !fields.is_empty() {
         say(&format!("\n{}", table(&["field", "value"], &fields)))?;
     }

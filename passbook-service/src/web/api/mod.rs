@@ -2,7 +2,10 @@
 
 mod answer;
 mod certificates;
+mod campaigns;
+mod devices;
 mod google;
+mod imports;
 pub mod openapi;
 mod passes;
 mod personalizations;
@@ -29,8 +32,26 @@ pub(super) fn router(door: Door) -> Router<Door> {
         .route("/api/personalizations", get(personalizations::list).delete(personalizations::forget))
         .route("/api/certificates", get(certificates::certificates))
         .route("/api/diagnoses", get(reports::diagnoses))
+        .merge(moving())
         .route_layer(from_fn_with_state(door, authenticate))
         .route("/api/openapi.json", get(openapi::show))
+}
+
+/// Campaigns, imports, devices.
+fn moving() -> Router<Door> {
+    Router::new()
+        .route("/api/campaigns", get(campaigns::list).post(campaigns::create))
+        .route("/api/campaigns/{id}", get(campaigns::show))
+        .route("/api/campaigns/{id}/coverage", get(campaigns::coverage))
+        .route("/api/campaigns/{id}/pause", post(campaigns::pause))
+        .route("/api/campaigns/{id}/resume", post(campaigns::resume))
+        .route("/api/campaigns/{id}/sweep", post(campaigns::sweep))
+        .route("/api/campaigns/{id}/cancel", post(campaigns::cancel))
+        .route("/api/imports", get(imports::list))
+        .route("/api/imports/{id}", get(imports::show))
+        .route("/api/imports/{id}/rows", post(imports::rows))
+        .route("/api/imports/{id}/refusals", get(imports::refusals))
+        .route("/api/devices", get(devices::cohorts))
 }
 
 async fn authenticate(State(door): State<Door>, request: Request, next: Next) -> Result<Response, ApiError> {

@@ -6,7 +6,7 @@ use tidings_shared::http::openapi::{self, ErrorBody, ErrorDetail};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::{Modify, OpenApi};
 
-use super::{certificates, google, passes, personalizations, reports};
+use super::{campaigns, certificates, devices, google, imports, passes, personalizations, reports};
 
 // One line for each handler, by room, so that rooms can be added side by side.
 #[derive(OpenApi)]
@@ -29,6 +29,19 @@ use super::{certificates, google, passes, personalizations, reports};
         certificates::certificates,
         personalizations::list,
         personalizations::forget,
+        campaigns::create,
+        campaigns::list,
+        campaigns::show,
+        campaigns::coverage,
+        campaigns::pause,
+        campaigns::resume,
+        campaigns::sweep,
+        campaigns::cancel,
+        imports::rows,
+        imports::list,
+        imports::show,
+        imports::refusals,
+        devices::cohorts,
         show,
     ),
     components(schemas(ErrorBody, ErrorDetail, crate::store::PassQuery)),

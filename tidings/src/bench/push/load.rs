@@ -10,7 +10,7 @@ use std::time::Duration;
 use tidings_shared::clock::Clock;
 use tokio::task::JoinSet;
 
-use super::door::Door;
+use super::super::door::Door;
 use super::stage::KEY;
 use super::{Mode, PushBench};
 
@@ -71,7 +71,7 @@ pub(super) async fn fast(http: SocketAddr, load: &PushBench, mode: Mode) -> anyh
                         429 | 503 => refused += 1,
                         status => anyhow::bail!("{status}: {}", String::from_utf8_lossy(&answer.body)),
                     }
-                    tokio::time::sleep(Duration::from_secs(answer.retry_after_s.unwrap_or(PAUSE_S))).await;
+                    tokio::time::sleep(Duration::from_secs(answer.retry_after_s().unwrap_or(PAUSE_S))).await;
                 }
             }
         });

@@ -1,7 +1,6 @@
 //! `tidings bench push`: the push-gateway from the request to the simulated APNs, through each database, and our APNs
 //! transport beside other clients. Simulators, gateway and peers are processes of their own; the load is in this one.
 
-mod door;
 mod load;
 mod peers;
 mod queue;

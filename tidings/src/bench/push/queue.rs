@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::time::Instant;
 
+use super::super::door::Door;
 use super::super::table::Figures;
-use super::door::Door;
 use super::stage::{Gateway, KEY, Simulators};
 use super::{Mode, PushBench, Store, load};
 

@@ -2,15 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Stdio;
-use std::time::Duration;
-
-use anyhow::Context;
-use tokio::process::{Child, Command};
 
 use super::super::peer::free_address;
 use super::super::process;
-use super::door::Door;
+use super::super::program::Program;
 
 /// The key of the load.
 pub(super) const KEY: &str = "bench-service-key";
@@ -19,49 +14,6 @@ pub(super) const TOPIC: &str = "dev.tidings.bench";
 /// The id of the simulators' key, and the team's.
 pub(super) const KEY_ID: &str = tidings_simulators::apns::DEVELOPMENT_KEY;
 pub(super) const TEAM_ID: &str = tidings_simulators::apns::DEVELOPMENT_TEAM;
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A program under way.
-struct Program {
-    name: &'static str,
-    child: Child,
-}
-
-impl Program {
-    async fn start(name: &'static str, settings: &[(&str, String)], http: SocketAddr) -> anyhow::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["run", name, "--set", "telemetry.level=error"]);
-        for (key, value) in settings {
-            command.arg("--set").arg(format!("{key}={value}"));
-        }
-        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
-        let mut child = command.spawn().with_context(|| format!("{name} cannot be started"))?;
-        let ready = async {
-            loop {
-                if let Some(status) = child.try_wait()? {
-                    anyhow::bail!("{name} ended at its start: {status}");
-                }
-                if let Ok(mut door) = Door::open(http, KEY).await
-                    && door.call("GET", "/readyz", "").await.is_ok_and(|answer| answer.status == 200)
-                {
-                    return Ok(());
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, ready).await.with_context(|| format!("{name} does not get ready"))??;
-        Ok(Self { name, child })
-    }
-
-    fn id(&self) -> anyhow::Result<u32> {
-        self.child.id().with_context(|| format!("{} has ended", self.name))
-    }
-
-    async fn end(mut self) {
-        // It may have ended by itself, which the measurement has told already.
-        let _ = self.child.kill().await;
-    }
-}
 
 /// Running simulators.
 pub(super) struct Simulators {
@@ -85,7 +37,7 @@ impl Simulators {
             ("simulators.fcm.listen", free_address()?.to_string()),
             ("simulators.control.listen", control.to_string()),
         ];
-        let program = Program::start("simulators", &settings, control).await?;
+        let program = Program::start("simulators", &settings, control, KEY).await?;
         Ok(Self { program, apns, control, folder })
     }
 
@@ -143,7 +95,7 @@ impl Gateway {
             ("push.apps.default.apns.url", format!("https://{}", simulators.apns)),
             ("keys.service", KEY.to_owned()),
         ];
-        let program = Program::start("push-gateway", &settings, http).await?;
+        let program = Program::start("push-gateway", &settings, http, KEY).await?;
         Ok(Self { program, http, _folder: folder })
     }
 

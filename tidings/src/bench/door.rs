@@ -17,12 +17,27 @@ pub(super) struct Door {
 /// An answer.
 pub(super) struct Answer {
     pub(super) status: u16,
-    pub(super) retry_after_s: Option<u64>,
     pub(super) body: Vec<u8>,
+    head: String,
+}
+
+impl Answer {
+    /// A header's value.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
+    /// `Retry-After`, in seconds.
+    pub(super) fn retry_after_s(&self) -> Option<u64> {
+        self.header("retry-after")?.parse().ok()
+    }
 }
 
 impl Door {
-    /// Connects; `key` is sent with each request.
+    /// Connects; `key` is sent with each [`Door::call`].
     ///
     /// # Errors
     /// When nobody listens.
@@ -33,14 +48,22 @@ impl Door {
         Ok(Self { stream, inbound: BytesMut::new(), authorization })
     }
 
-    /// Sends a request and reads the answer.
+    /// Sends a request with the key and reads the answer.
     ///
     /// # Errors
     /// When the connection ends, or the answer has no length.
     pub(super) async fn call(&mut self, method: &str, path: &str, body: &str) -> anyhow::Result<Answer> {
+        let authorization = self.authorization.clone();
+        self.send(method, path, &authorization, body).await
+    }
+
+    /// Sends a request with these headers (each ends in CR LF) and reads the answer.
+    ///
+    /// # Errors
+    /// When the connection ends, or the answer has no length.
+    pub(super) async fn send(&mut self, method: &str, path: &str, headers: &str, body: &str) -> anyhow::Result<Answer> {
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n{}content-length: {}\r\n\r\n",
-            self.authorization,
+            "{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n{headers}content-length: {}\r\n\r\n",
             body.len()
         );
         self.stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).await?;
@@ -50,22 +73,21 @@ impl Door {
             }
             self.receive().await?;
         };
-        let head = String::from_utf8_lossy(&self.inbound.split_to(end)).to_ascii_lowercase();
+        let head = String::from_utf8_lossy(&self.inbound.split_to(end)).into_owned();
         self.inbound.advance(4);
-        let header =
-            |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim));
         let status =
             head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("an answer without a status")?;
-        let length: usize = match header("content-length") {
+        let mut answer = Answer { status, body: Vec::new(), head };
+        let length: usize = match answer.header("content-length") {
+            _ if matches!(status, 204 | 304) => 0,
             Some(length) => length.parse()?,
-            None if status == 204 => 0,
             None => anyhow::bail!("an answer without a length"),
         };
         while self.inbound.len() < length {
             self.receive().await?;
         }
-        let body = self.inbound.split_to(length).to_vec();
-        Ok(Answer { status, retry_after_s: header("retry-after").and_then(|seconds| seconds.parse().ok()), body })
+        answer.body = self.inbound.split_to(length).to_vec();
+        Ok(answer)
     }
 
     /// A request whose answer is JSON.
