@@ -8,6 +8,7 @@ mod image;
 mod limits;
 mod list;
 mod log;
+mod order;
 mod pass;
 mod path;
 mod personalize;
@@ -37,6 +38,7 @@ use crate::campaign::Question;
 use crate::diagnose::Recorder;
 use crate::google::Google;
 use crate::metrics::Metrics;
+use crate::order::OrderCatalog;
 use crate::store::Store;
 use crate::update::Passes;
 
@@ -65,6 +67,8 @@ pub struct Service {
     pub clock: Clock,
     /// What is counted.
     pub metrics: Metrics,
+    /// Templates of orders.
+    pub orders: OrderCatalog,
     /// Google Wallet, if it is configured.
     pub google: Option<Arc<Google>>,
 }
@@ -104,6 +108,7 @@ pub fn router(door: Door, metrics: Metrics, limits: Arc<Limits>) -> Router {
         )
         .route("/v1/passes/{pass_type}/{serial}", get(pass::get))
         .route("/v1/passes/{pass_type}/{serial}/personalize", post(personalize::personalize))
+        .route("/v1/orders/{order_type}/{order_identifier}", get(order::get))
         .route("/v1/log", post(log::log));
     let routes = apple
         .merge(api::router(door.clone()))

@@ -18,6 +18,7 @@ mod limits;
 mod list;
 mod lost_update;
 mod openapi;
+mod orders;
 mod package;
 mod personalize;
 mod pass;

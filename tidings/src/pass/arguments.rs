@@ -14,6 +14,9 @@ pub(crate) enum PassCommand {
     /// Google Wallet: save links, and what Google was told.
     #[command(subcommand)]
     Google(super::google::GoogleCommand),
+    /// Orders of Apple's order tracking.
+    #[command(subcommand)]
+    Order(super::order::OrderCommand),
     /// Print the OpenAPI document of the passbook-service.
     Openapi,
 }

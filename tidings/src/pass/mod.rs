@@ -3,6 +3,7 @@
 mod arguments;
 mod certificates;
 mod google;
+mod order;
 mod show;
 
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ pub(crate) async fn run(settings: &Settings, command: &PassCommand) -> anyhow::R
         PassCommand::Show(args) => show::run(settings, args).await,
         PassCommand::Certificates(args) => certificates::run(settings, args).await,
         PassCommand::Google(command) => google::run(settings, command).await,
+        PassCommand::Order(command) => order::run(settings, command).await,
         PassCommand::Openapi => {
             say(&tidings_passbook_service::openapi::text()?)?;
             Ok(Verdict::Good)
