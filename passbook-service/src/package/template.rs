@@ -106,6 +106,8 @@ impl Template {
         if !kept.contains_key("icon.png") {
             faults.add("icon.png", "nothing", "is required: the icon on the lock screen and in mails (29 x 29 points)");
         }
+        let signup = kept.get(super::signup::FILE).map(|file| &*file.bytes);
+        super::signup::check(signup, kept.keys().map(String::as_str), &mut faults);
         let Some(pass) = pass else {
             faults.add("pass.json", "nothing readable", "is required");
             return Err(faults);
@@ -130,6 +132,12 @@ impl Template {
     /// Whether a pass needs no value for this field.
     pub(super) fn has_default(&self, field: &str) -> bool {
         placeholder::has_default(&self.pass, field)
+    }
+
+    /// Whether its passes ask their holder to sign up.
+    #[must_use]
+    pub fn asks_to_sign_up(&self) -> bool {
+        self.files.contains_key(super::signup::FILE)
     }
 
     /// A file of the template, by its name in the package, with the hexadecimal SHA-1 of its content.

@@ -3,7 +3,7 @@
 mod api;
 mod authenticate;
 mod bundle;
-mod get;
+mod download;
 mod guard;
 mod http_date;
 mod image;
@@ -13,6 +13,7 @@ mod log;
 mod order;
 mod pass;
 mod path;
+mod personalize;
 mod registration;
 
 pub use api::openapi;
@@ -25,7 +26,7 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get as on_get, post};
+use axum::routing::{delete, get, post};
 use http::StatusCode;
 use tidings_shared::auth::ServiceKeys;
 use tidings_shared::clock::Clock;
@@ -141,18 +142,19 @@ fn unavailable() -> ApiError {
 /// All routes but health and metrics.
 pub fn router(door: Door, metrics: Metrics, limits: Arc<Limits>) -> Router {
     let apple = Router::new()
-        .route("/v1/devices/{device}/registrations/{pass_type}", on_get(list::list))
+        .route("/v1/devices/{device}/registrations/{pass_type}", get(list::list))
         .route(
             "/v1/devices/{device}/registrations/{pass_type}/{serial}",
             post(registration::register).merge(delete(registration::unregister)),
         )
-        .route("/v1/passes/{pass_type}/{serial}", on_get(pass::get))
-        .route("/v1/orders/{order_type}/{order_identifier}", on_get(order::get))
+        .route("/v1/passes/{pass_type}/{serial}", get(pass::get))
+        .route("/v1/passes/{pass_type}/{serial}/personalize", post(personalize::personalize))
+        .route("/v1/orders/{order_type}/{order_identifier}", get(order::get))
         .route("/v1/log", post(log::log));
     let routes = apple
         .merge(api::router(door.clone()))
-        .merge(get::router())
-        .route("/get/image/{template}/{file}", on_get(image::image))
+        .merge(download::router())
+        .route("/get/image/{template}/{file}", get(image::image))
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address"))
         .method_not_allowed_fallback(async || {
             ApiError::new(

@@ -37,6 +37,8 @@ pub(crate) enum PassCommand {
     Bundle(super::give::BundleArgs),
     /// Draw a template, a .pkpass file or a pass, front and back, as SVG.
     Preview(super::preview::PreviewArgs),
+    /// Show which certificates sign, and until when.
+    Certificates(super::certificates::CertificatesArgs),
     /// Google Wallet: save links, and what Google was told.
     #[command(subcommand)]
     Google(super::google::GoogleCommand),

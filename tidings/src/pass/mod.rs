@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bulk;
+mod certificates;
 mod change;
 mod give;
 mod google;
@@ -40,6 +41,7 @@ pub(crate) async fn run(settings: &Settings, command: &PassCommand) -> anyhow::R
         PassCommand::Link(args) => give::link(settings, args).await,
         PassCommand::Bundle(args) => give::bundle(settings, args).await,
         PassCommand::Preview(args) => preview::run(settings, args).await,
+        PassCommand::Certificates(args) => certificates::run(settings, args).await,
         PassCommand::Google(command) => google::run(settings, command).await,
         PassCommand::Order(command) => order::run(settings, command).await,
         PassCommand::Openapi => {

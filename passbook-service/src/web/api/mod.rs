@@ -2,6 +2,7 @@
 
 mod answer;
 mod campaigns;
+mod certificates;
 mod devices;
 mod google;
 mod imports;
@@ -10,6 +11,7 @@ mod links;
 pub mod openapi;
 mod orders;
 pub(super) mod passes;
+mod personalizations;
 mod reports;
 pub(super) mod templates;
 mod versions;
@@ -51,6 +53,8 @@ pub(super) fn router(door: Door) -> Router<Door> {
             get(orders::state).patch(orders::patch).delete(orders::delete),
         )
         .route("/api/orders/{order_type}/{order_identifier}/package", get(orders::package))
+        .route("/api/personalizations", get(personalizations::list).delete(personalizations::forget))
+        .route("/api/certificates", get(certificates::certificates))
         .route("/api/diagnoses", get(reports::diagnoses))
         .merge(moving())
         .route_layer(from_fn_with_state(door, authenticate))

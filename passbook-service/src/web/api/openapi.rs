@@ -6,7 +6,10 @@ use tidings_shared::http::openapi::{self, ErrorBody, ErrorDetail};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::{Modify, OpenApi};
 
-use super::{campaigns, devices, google, imports, jobs, links, orders, passes, reports, templates, versions};
+use super::{
+    campaigns, certificates, devices, google, imports, jobs, links, orders, passes, personalizations, reports,
+    templates, versions,
+};
 
 // One line for each handler, by room, so that rooms can be added side by side.
 #[derive(OpenApi)]
@@ -48,6 +51,9 @@ use super::{campaigns, devices, google, imports, jobs, links, orders, passes, re
         orders::delete,
         orders::package,
         reports::diagnoses,
+        certificates::certificates,
+        personalizations::list,
+        personalizations::forget,
         campaigns::create,
         campaigns::list,
         campaigns::show,
