@@ -10,7 +10,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::{
-    ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, StatusCode};
@@ -29,6 +29,7 @@ pub(super) fn router() -> Router<Door> {
         .route("/get/{link}", get(page))
         .route("/get/{link}/pass.pkpass", get(package))
         .route("/get/{link}/passes.pkpasses", get(packages))
+        .route("/get/{link}/google", get(google))
         .route("/get/{link}/qr.svg", get(code))
         .route("/get/{link}/front/{number}", get(front))
 }
@@ -76,7 +77,7 @@ async fn page(State(door): State<Door>, Path(link): Path<String>, asked: HeaderM
         };
         shown.push(page::Shown { organization: text("organizationName"), description: text("description") });
     }
-    let body = page::page(&link, &shown, language);
+    let body = page::page(&link, &shown, language, service.google.is_some());
     Ok((headers("text/html; charset=utf-8"), body).into_response())
 }
 
@@ -95,6 +96,19 @@ async fn packages(State(door): State<Door>, Path(link): Path<String>) -> Result<
     let bundle = bundle::pack(&service, passes).await?;
     let disposition = [(CONTENT_DISPOSITION, "attachment; filename=\"passes.pkpasses\"")];
     Ok((headers(bundle::PKPASSES), disposition, bundle).into_response())
+}
+
+/// To Google's page that saves the passes: a fresh link, so that it has the passes as they are now.
+async fn google(State(door): State<Door>, Path(link): Path<String>) -> Result<Response, Refusal> {
+    let service = door.service()?;
+    let passes = open(&service, &link).await?;
+    let Some(google) = service.google.clone() else { return Err(Refusal::Bad) };
+    let ids: Vec<_> = passes.into_iter().map(|(pass, _)| pass.id).collect();
+    let url = google.save_all(&service, &ids).await.map_err(|error| {
+        tracing::warn!(%error, "a pass behind a link cannot be given to Google Wallet");
+        super::unavailable()
+    })?;
+    Ok((StatusCode::SEE_OTHER, headers("text/plain"), [(LOCATION, url)]).into_response())
 }
 
 async fn code(State(door): State<Door>, Path(link): Path<String>) -> Result<Response, Refusal> {

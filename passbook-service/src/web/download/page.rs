@@ -11,6 +11,7 @@ pub(super) struct Shown {
 struct Words {
     language: &'static str,
     add: &'static str,
+    google: &'static str,
     add_all: &'static str,
     scan: &'static str,
     other: &'static str,
@@ -20,6 +21,7 @@ const WORDS: [Words; 4] = [
     Words {
         language: "en",
         add: "Add to Apple Wallet",
+        google: "Add to Google Wallet",
         add_all: "Add all to Apple Wallet",
         scan: "On a computer? Scan this with your phone's camera.",
         other: "Download the file",
@@ -27,6 +29,7 @@ const WORDS: [Words; 4] = [
     Words {
         language: "de",
         add: "Zu Apple Wallet hinzufügen",
+        google: "Zu Google Wallet hinzufügen",
         add_all: "Alle zu Apple Wallet hinzufügen",
         scan: "Am Computer? Scannen Sie dies mit der Kamera Ihres Telefons.",
         other: "Datei herunterladen",
@@ -34,6 +37,7 @@ const WORDS: [Words; 4] = [
     Words {
         language: "fr",
         add: "Ajouter à Cartes d’Apple",
+        google: "Ajouter à Google Wallet",
         add_all: "Tout ajouter à Cartes d’Apple",
         scan: "Sur un ordinateur ? Scannez ceci avec l’appareil photo de votre téléphone.",
         other: "Télécharger le fichier",
@@ -41,6 +45,7 @@ const WORDS: [Words; 4] = [
     Words {
         language: "es",
         add: "Añadir a Cartera de Apple",
+        google: "Añadir a Google Wallet",
         add_all: "Añadir todo a Cartera de Apple",
         scan: "¿En un ordenador? Escanee esto con la cámara de su teléfono.",
         other: "Descargar el archivo",
@@ -80,7 +85,7 @@ fn words(accepted: &str) -> &'static Words {
 }
 
 /// The page of a link that opens.
-pub(super) fn page(link: &str, passes: &[Shown], accepted: &str) -> String {
+pub(super) fn page(link: &str, passes: &[Shown], accepted: &str, google: bool) -> String {
     let words = words(accepted);
     let (title, lead) = match passes {
         [one] => (one.organization.clone(), one.description.clone()),
@@ -97,12 +102,16 @@ pub(super) fn page(link: &str, passes: &[Shown], accepted: &str) -> String {
         })
         .collect();
     let (file, add) = if passes.len() > 1 { ("passes.pkpasses", words.add_all) } else { ("pass.pkpass", words.add) };
+    let google = match google {
+        true => format!("<p><a class=\"add\" href=\"/get/{link}/google\"><span>{}</span></a></p>", words.google),
+        false => String::new(),
+    };
     format!(
         "<!doctype html><html lang=\"{}\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><meta name=\"robots\" content=\"noindex\">\
          <title>{title}</title><style>{STYLE}</style></head><body><main><h1>{title}</h1><p>{lead}</p>\
          <div class=\"passes\">{pictures}</div>\
-         <a class=\"add\" href=\"/get/{link}/{file}\">{ICON}<span>{add}</span></a>\
+         <a class=\"add\" href=\"/get/{link}/{file}\">{ICON}<span>{add}</span></a>{google}\
          <div class=\"scan\"><img src=\"/get/{link}/qr.svg\" alt=\"QR\"><p>{}</p>\
          <p><a href=\"/get/{link}/{file}\">{}</a></p></div></main></body></html>",
         words.language,
@@ -129,7 +138,8 @@ mod tests {
     #[test]
     fn what_is_on_a_pass_is_never_html_and_the_language_is_the_visitors() {
         let shown = Shown { organization: "<script>".to_owned(), description: "\"A & B\"".to_owned() };
-        let page = page("L", &[shown], "de-AT,en;q=0.5");
+        let page = page("L", &[shown], "de-AT,en;q=0.5", false);
+        assert!(!page.contains("Google"), "without an issuer there is no button");
         assert!(!page.contains("<script") && page.contains("&lt;script&gt;") && page.contains("&quot;A &amp; B&quot;"));
         assert!(page.contains("Zu Apple Wallet hinzufügen") && page.contains("lang=\"de\""));
         assert_eq!((wanted(""), wanted("pt-BR"), wanted("fr;q=1")), ("en", "pt", "fr"));
