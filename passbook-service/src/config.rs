@@ -19,7 +19,8 @@ use crate::google::GoogleConfig;
 pub const SETTINGS: &[Setting] = &joined::<{ length(PARTS) }>(PARTS);
 
 /// Each part of the service declares its own.
-const PARTS: &[&[Setting]] = &[OWN, signing::SETTINGS, limits::SETTINGS, crate::google::SETTINGS, crate::order::SETTINGS];
+const PARTS: &[&[Setting]] =
+    &[OWN, signing::SETTINGS, limits::SETTINGS, crate::google::SETTINGS, crate::order::SETTINGS];
 
 const fn length(parts: &[&[Setting]]) -> usize {
     let (mut part, mut count) = (0, 0);
