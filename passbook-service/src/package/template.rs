@@ -113,6 +113,8 @@ impl Template {
         if !kept.contains_key("icon.png") {
             faults.add("icon.png", "nothing", "is required: the icon on the lock screen and in mails (29 x 29 points)");
         }
+        let signup = kept.get(super::signup::FILE).map(|file| &*file.bytes);
+        super::signup::check(signup, kept.keys().map(String::as_str), &mut faults);
         let Some(pass) = pass else {
             faults.add("pass.json", "nothing readable", "is required");
             return Err(faults);
@@ -123,6 +125,12 @@ impl Template {
         let digest = digest_of(&pass, &kept);
         let warnings = super::warnings::of(&pass, &kept, &strings);
         Ok(Self { name: name.to_owned(), pass, files: kept, fields, digest, strings, warnings, revision: 0 })
+    }
+
+    /// Whether its passes ask their holder to sign up.
+    #[must_use]
+    pub fn asks_to_sign_up(&self) -> bool {
+        self.files.contains_key(super::signup::FILE)
     }
 
     /// A file of the template, by its name in the package, with the hexadecimal SHA-1 of its content.

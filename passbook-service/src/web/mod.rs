@@ -11,6 +11,7 @@ mod log;
 mod order;
 mod pass;
 mod path;
+mod personalize;
 mod registration;
 
 pub use api::openapi;
@@ -106,6 +107,7 @@ pub fn router(door: Door, metrics: Metrics, limits: Arc<Limits>) -> Router {
             post(registration::register).merge(delete(registration::unregister)),
         )
         .route("/v1/passes/{pass_type}/{serial}", get(pass::get))
+        .route("/v1/passes/{pass_type}/{serial}/personalize", post(personalize::personalize))
         .route("/v1/orders/{order_type}/{order_identifier}", get(order::get))
         .route("/v1/log", post(log::log));
     let routes = apple

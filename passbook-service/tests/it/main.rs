@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod certificates;
 mod campaign;
 mod diagnose;
 mod google;
@@ -19,6 +20,7 @@ mod lost_update;
 mod openapi;
 mod orders;
 mod package;
+mod personalize;
 mod pass;
 mod pruning;
 mod pushes;

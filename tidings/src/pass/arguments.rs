@@ -9,6 +9,8 @@ use crate::door::Where;
 pub(crate) enum PassCommand {
     /// Show a pass.
     Show(ShowArgs),
+    /// Show which certificates sign, and until when.
+    Certificates(super::certificates::CertificatesArgs),
     /// Google Wallet: save links, and what Google was told.
     #[command(subcommand)]
     Google(super::google::GoogleCommand),

@@ -1,6 +1,7 @@
 //! `tidings pass`: templates, passes and their pictures, over the passbook-service's HTTP door or without one.
 
 mod arguments;
+mod certificates;
 mod google;
 mod order;
 mod show;
@@ -22,6 +23,7 @@ use crate::door::{Verdict, end};
 pub(crate) async fn run(settings: &Settings, command: &PassCommand) -> anyhow::Result<ExitCode> {
     let verdict = match command {
         PassCommand::Show(args) => show::run(settings, args).await,
+        PassCommand::Certificates(args) => certificates::run(settings, args).await,
         PassCommand::Google(command) => google::run(settings, command).await,
         PassCommand::Order(command) => order::run(settings, command).await,
         PassCommand::Openapi => {

@@ -1,6 +1,7 @@
 //! The HTTP API for backends (service key): make, change, read, download and delete passes; what devices report.
 
 mod answer;
+mod certificates;
 mod campaigns;
 mod devices;
 mod google;
@@ -8,6 +9,7 @@ mod imports;
 pub mod openapi;
 mod orders;
 mod passes;
+mod personalizations;
 mod reports;
 
 use axum::Router;
@@ -34,6 +36,8 @@ pub(super) fn router(door: Door) -> Router<Door> {
         )
         .route("/api/orders/{order_type}/{order_identifier}/package", get(orders::package))
         .route("/api/templates", get(reports::templates))
+        .route("/api/personalizations", get(personalizations::list).delete(personalizations::forget))
+        .route("/api/certificates", get(certificates::certificates))
         .route("/api/diagnoses", get(reports::diagnoses))
         .merge(moving())
         .route_layer(from_fn_with_state(door, authenticate))

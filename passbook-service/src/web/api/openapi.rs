@@ -6,7 +6,7 @@ use tidings_shared::http::openapi::{self, ErrorBody, ErrorDetail};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::{Modify, OpenApi};
 
-use super::{campaigns, devices, google, imports, orders, passes, reports};
+use super::{campaigns, certificates, devices, google, imports, orders, passes, personalizations, reports};
 
 // One line for each handler, by room, so that rooms can be added side by side.
 #[derive(OpenApi)]
@@ -31,6 +31,9 @@ use super::{campaigns, devices, google, imports, orders, passes, reports};
         orders::package,
         reports::templates,
         reports::diagnoses,
+        certificates::certificates,
+        personalizations::list,
+        personalizations::forget,
         campaigns::create,
         campaigns::list,
         campaigns::show,
