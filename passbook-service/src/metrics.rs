@@ -110,7 +110,11 @@ impl Metrics {
         registry.register("changes", "Changes committed", metrics.changes.clone());
         registry.register("no_op_updates", "Updates that changed nothing", metrics.no_ops.clone());
         registry.register("packages", "Packages built and signed", metrics.packages.clone());
-        registry.register("personalizations", "Holders who signed up with their pass", metrics.personalizations.clone());
+        registry.register(
+            "personalizations",
+            "Holders who signed up with their pass",
+            metrics.personalizations.clone(),
+        );
         registry.register("imported_passes", "Passes that imports have taken over", metrics.imported_passes.clone());
         registry.register(
             "imported_registrations",

@@ -232,8 +232,12 @@ impl Orders<'_> {
                 .map(|builder| builder.issuer().pass_type.as_str())
                 .collect();
             OrderError::NotServed(match (order_type, names.is_empty()) {
-                (_, true) => "no order type is served here: add wallet.types.\"order.…\" with its certificate".to_owned(),
-                (Some(wanted), false) => format!("{wanted} is no order type that is served here; there are: {}", names.join(", ")),
+                (_, true) => {
+                    "no order type is served here: add wallet.types.\"order.…\" with its certificate".to_owned()
+                }
+                (Some(wanted), false) => {
+                    format!("{wanted} is no order type that is served here; there are: {}", names.join(", "))
+                }
                 (None, false) => format!("name the orderType; there are: {}", names.join(", ")),
             })
         })

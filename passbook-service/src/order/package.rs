@@ -109,7 +109,8 @@ impl OrderTemplate {
         token: &str,
         now_ms: i64,
     ) -> Result<Vec<u8>, OrderError> {
-        let order = self.render(builder.issuer(), content, token).map_err(OrderError::Invalid)?.to_string().into_bytes();
+        let order =
+            self.render(builder.issuer(), content, token).map_err(OrderError::Invalid)?.to_string().into_bytes();
         let manifest = self.manifest(&order);
         let signature = builder.sign(&manifest, now_ms).map_err(|error| anyhow::anyhow!("{error}"))?;
         let packed = self.archive(&[("order.json", &order), ("manifest.json", &manifest), ("signature", &signature)]);

@@ -58,7 +58,11 @@ impl Check<'_> {
         }
         match order.get("merchant").and_then(Value::as_object) {
             Some(merchant) => self.merchant(merchant),
-            None => self.add("merchant", order.get("merchant"), "is required: an object with displayName, merchantIdentifier and url"),
+            None => self.add(
+                "merchant",
+                order.get("merchant"),
+                "is required: an object with displayName, merchantIdentifier and url",
+            ),
         }
         self.line_items(order, "");
         self.barcode(order, "");
@@ -162,7 +166,9 @@ impl Check<'_> {
         match parent.get(key) {
             None if !required => {}
             Some(found) if is_amount(found) => {}
-            found => self.add(&place, found, "is an amount: {\"amount\": 12.5, \"currency\": \"EUR\"} with an ISO 4217 code"),
+            found => {
+                self.add(&place, found, "is an amount: {\"amount\": 12.5, \"currency\": \"EUR\"} with an ISO 4217 code")
+            }
         }
     }
 
@@ -200,7 +206,8 @@ impl Check<'_> {
     }
 
     fn duration(&mut self, parent: &Object, at: &str, key: &str) {
-        let fits = |text: &str| text.len() > 2 && text.starts_with('P') && text.ends_with(|c: char| c.is_ascii_uppercase());
+        let fits =
+            |text: &str| text.len() > 2 && text.starts_with('P') && text.ends_with(|c: char| c.is_ascii_uppercase());
         if let Some(found) = parent.get(key)
             && !found.as_str().is_some_and(fits)
         {
@@ -298,7 +305,11 @@ mod tests {
             ("/lineItems/0/quantity", json!("two"), "lineItems[0].quantity"),
             ("/lineItems/0/price/currency", json!("euro"), "lineItems[0].price"),
             ("/fulfillments/0/status", json!("readyForPickup"), "fulfillments[0].status"),
-            ("/fulfillments/0/estimatedDeliveryWindowDuration", json!("2h"), "fulfillments[0].estimatedDeliveryWindowDuration"),
+            (
+                "/fulfillments/0/estimatedDeliveryWindowDuration",
+                json!("2h"),
+                "fulfillments[0].estimatedDeliveryWindowDuration",
+            ),
             ("/fulfillments/1/displayName", Value::Null, "fulfillments[1].displayName"),
             ("/payment/status", json!("maybe"), "payment.status"),
         ] {

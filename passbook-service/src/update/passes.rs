@@ -244,6 +244,12 @@ impl Passes {
         token::fits(&token, Some((pass.token_algorithm, &pass.token_hash))).then_some(token)
     }
 
+    /// Whether tokens are random: only their hashes are kept then.
+    #[must_use]
+    pub fn holds_hashes_only(&self) -> bool {
+        self.tokens.are_random()
+    }
+
     /// Makes tokens.
     pub(crate) fn tokens(&self) -> &TokenMaker {
         &self.tokens

@@ -9,8 +9,8 @@
 )]
 
 mod api;
-mod certificates;
 mod campaign;
+mod certificates;
 mod diagnose;
 mod google;
 mod import;
@@ -20,8 +20,9 @@ mod lost_update;
 mod openapi;
 mod orders;
 mod package;
-mod personalize;
 mod pass;
+mod personalize;
+mod product;
 mod pruning;
 mod pushes;
 mod registration;

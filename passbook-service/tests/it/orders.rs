@@ -25,7 +25,8 @@ fn content() -> Value {
 
 /// What a shipment changes.
 fn shipped(status: &str) -> Value {
-    let fulfillment = json!({"fulfillmentType": "shipping", "fulfillmentIdentifier": "f1", "status": status, "carrier": "Post"});
+    let fulfillment =
+        json!({"fulfillmentType": "shipping", "fulfillmentIdentifier": "f1", "status": status, "carrier": "Post"});
     json!({"fulfillments": [fulfillment], "statusDescription": null})
 }
 
@@ -140,7 +141,11 @@ async fn the_list_speaks_of_orders_and_its_tag_is_daisy_chained() {
         let (status, changed) = list(&format!("?ordersModifiedSince={tag}")).await;
         assert_eq!((status, &changed["orderIdentifiers"]), (200, &json!(["1"])));
         assert_ne!(changed["lastModified"], tag.as_str());
-        assert_eq!(list("?ordersModifiedSince=2026-01-01T00:00:00Z").await.0, 200, "another provider's tag: everything");
+        assert_eq!(
+            list("?ordersModifiedSince=2026-01-01T00:00:00Z").await.0,
+            200,
+            "another provider's tag: everything"
+        );
         let unregister = service.request(Method::DELETE, &place).header("Authorization", &authorization);
         assert_eq!(unregister.send().await.unwrap().status(), 200);
         assert_eq!(list("").await.0, 204);
@@ -154,7 +159,8 @@ async fn an_order_is_served_with_caching_and_only_to_its_own_token() {
     let pass = service.create("1").await;
     let authorization = format!("AppleOrder {}", made["authenticationToken"].as_str().unwrap());
     let path = format!("/v1/orders/{ORDER}/1");
-    let get = |authorization: &str, path: &str| service.request(Method::GET, path).header("Authorization", authorization);
+    let get =
+        |authorization: &str, path: &str| service.request(Method::GET, path).header("Authorization", authorization);
     let first = get(&authorization, &path).send().await.unwrap();
     assert_eq!(first.status(), 200);
     assert_eq!(first.headers()["content-type"], "application/vnd.apple.order");
@@ -200,8 +206,23 @@ async fn openssl_verifies_the_package_and_the_manifest_is_of_sha_256() {
     let attime = (crate::support::NOW / 1000).to_string();
     let root = root(&service).display().to_string();
     let arguments = [
-        "cms", "-verify", "-inform", "DER", "-in", &at("signature"), "-content", &at("manifest.json"), "-CAfile", &root,
-        "-purpose", "any", "-binary", "-attime", &attime, "-out", "/dev/null",
+        "cms",
+        "-verify",
+        "-inform",
+        "DER",
+        "-in",
+        &at("signature"),
+        "-content",
+        &at("manifest.json"),
+        "-CAfile",
+        &root,
+        "-purpose",
+        "any",
+        "-binary",
+        "-attime",
+        &attime,
+        "-out",
+        "/dev/null",
     ];
     let verified = Command::new("openssl").args(arguments).output().unwrap();
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
@@ -250,7 +271,8 @@ async fn an_edited_template_reaches_the_orders_of_it() {
     };
     write("First");
     let templates = folder.path().display().to_string();
-    let settings: Vec<(&str, &str)> = SETTINGS.iter().copied().chain([("wallet.orders.templates", templates.as_str())]).collect();
+    let settings: Vec<(&str, &str)> =
+        SETTINGS.iter().copied().chain([("wallet.orders.templates", templates.as_str())]).collect();
     let service = Running::on_sqlite(&settings).await;
     let body = json!({"orderIdentifier": "1", "template": "tea", "order": content()});
     assert_eq!(service.api(Method::POST, "/api/orders").json(&body).send().await.unwrap().status(), 201);

@@ -235,7 +235,8 @@ async fn a_push_token_that_rotates_while_a_push_is_under_way_gets_the_push_too()
         let claimed = claim(4).await;
         assert_eq!(claimed.iter().map(|push| push.push_token.clone()).collect::<Vec<_>>(), [push_token(1)]);
         store.register("a", Client::Apple, &id, &push_token(2), 5).await.unwrap();
-        let sent = |claimed: Vec<DuePush>| claimed.into_iter().map(|push| (push, PushResult::Sent(None))).collect::<Vec<_>>();
+        let sent =
+            |claimed: Vec<DuePush>| claimed.into_iter().map(|push| (push, PushResult::Sent(None))).collect::<Vec<_>>();
         store.settle_pushes(&sent(claimed), 6, 0).await.unwrap();
         let again = claim(6).await;
         assert_eq!(again.iter().map(|push| push.push_token.clone()).collect::<Vec<_>>(), [push_token(2)]);

@@ -55,10 +55,8 @@ impl OrderPackage {
         let signature = files.remove("signature").ok_or("signature is missing")?;
         let hashes: BTreeMap<String, String> =
             serde_json::from_slice(&manifest).map_err(|error| format!("manifest.json: {error}"))?;
-        let found: BTreeMap<String, String> = files
-            .iter()
-            .map(|(name, content)| (name.clone(), hex(digest(&SHA256, content).as_ref())))
-            .collect();
+        let found: BTreeMap<String, String> =
+            files.iter().map(|(name, content)| (name.clone(), hex(digest(&SHA256, content).as_ref()))).collect();
         if hashes != found {
             return Err("the manifest does not list the files with their SHA-256".to_owned());
         }
@@ -218,7 +216,9 @@ impl OrderDevice {
         if let Some(tag) = &tag {
             address = format!("{address}?ordersModifiedSince={tag}");
         }
-        let Ok(answer) = self.client.get(address).send().await else { return self.complain("the list was not answered") };
+        let Ok(answer) = self.client.get(address).send().await else {
+            return self.complain("the list was not answered");
+        };
         match answer.status() {
             StatusCode::NO_CONTENT => {
                 if pushed {

@@ -6,7 +6,10 @@ use tidings_shared::http::openapi::{self, ErrorBody, ErrorDetail};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::{Modify, OpenApi};
 
-use super::{campaigns, certificates, devices, google, imports, orders, passes, personalizations, reports};
+use super::{
+    campaigns, certificates, devices, google, imports, jobs, links, orders, passes, personalizations, reports,
+    templates, versions,
+};
 
 // One line for each handler, by room, so that rooms can be added side by side.
 #[derive(OpenApi)]
@@ -22,6 +25,24 @@ use super::{campaigns, certificates, devices, google, imports, orders, passes, p
         passes::state,
         passes::delete,
         passes::package,
+        passes::preview,
+        passes::search,
+        versions::list,
+        versions::show,
+        versions::diff,
+        jobs::start,
+        jobs::list,
+        jobs::show,
+        jobs::cancel,
+        links::make,
+        links::pack,
+        templates::list,
+        templates::show,
+        templates::put,
+        templates::check,
+        templates::remove,
+        templates::versions,
+        templates::preview,
         google::link,
         google::state,
         orders::create,
@@ -29,7 +50,6 @@ use super::{campaigns, certificates, devices, google, imports, orders, passes, p
         orders::state,
         orders::delete,
         orders::package,
-        reports::templates,
         reports::diagnoses,
         certificates::certificates,
         personalizations::list,
