@@ -31,6 +31,7 @@ pub(super) fn router() -> Router<Door> {
         .route("/get/{link}/passes.pkpasses", get(packages))
         .route("/get/{link}/qr.svg", get(code))
         .route("/get/{link}/front/{number}", get(front))
+        .route("/get/{link}/google/{number}", get(google))
 }
 
 /// A page that says no: for people, in plain words.
@@ -76,7 +77,7 @@ async fn page(State(door): State<Door>, Path(link): Path<String>, asked: HeaderM
         };
         shown.push(page::Shown { organization: text("organizationName"), description: text("description") });
     }
-    let body = page::page(&link, &shown, language);
+    let body = page::page(&link, &shown, language, service.google.is_some());
     Ok((headers("text/html; charset=utf-8"), body).into_response())
 }
 
@@ -116,6 +117,19 @@ async fn front(
     let (pass, _) = passes.get(number).ok_or(Refusal::Bad)?;
     let language = asked.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     Ok(svg(pictures(&service, pass, Some(page::wanted(language)))?.front))
+}
+
+/// Leads to Google's page that saves the pass. Google hears of a pass only when somebody wants it there.
+async fn google(State(door): State<Door>, Path((link, number)): Path<(String, usize)>) -> Result<Response, Refusal> {
+    let service = door.service()?;
+    let google = service.google.clone().ok_or(Refusal::Bad)?;
+    let passes = open(&service, &link).await?;
+    let (pass, _) = passes.get(number).ok_or(Refusal::Bad)?;
+    let saved = google.save_link(&service, &pass.id).await.map_err(|_| {
+        tracing::error!(pass_type = pass.id.pass_type, "a pass cannot be offered to Google Wallet");
+        ApiError::internal()
+    })?;
+    Ok((headers("text/html; charset=utf-8"), axum::response::Redirect::to(&saved.url)).into_response())
 }
 
 /// The passes behind a link, each with its token.
