@@ -113,7 +113,7 @@ impl Jobs {
             for (outcome, id) in outcomes {
                 job.done += 1;
                 match outcome {
-                    Ok((stored, _)) => job.changed += i64::from(stored.change.is_some()),
+                    Ok(stored) => job.changed += i64::from(stored.change.is_some()),
                     // Somebody deleted it meanwhile.
                     Err(ChangeError::NoPass) => {}
                     Err(ChangeError::Storage(error)) => return Err(error),

@@ -104,7 +104,10 @@ pub(super) fn page(link: &str, passes: &[Shown], accepted: &str, google: bool) -
     let google: String = (0..passes.len())
         .filter(|_| google)
         .map(|number| {
-            format!("<div><a class=\"add\" rel=\"nofollow\" href=\"/get/{link}/google/{number}\">{}</a></div>", words.google)
+            format!(
+                "<div><a class=\"add\" rel=\"nofollow\" href=\"/get/{link}/google/{number}\">{}</a></div>",
+                words.google
+            )
         })
         .collect();
     let (file, add) = if passes.len() > 1 { ("passes.pkpasses", words.add_all) } else { ("pass.pkpass", words.add) };
