@@ -106,7 +106,7 @@ impl Jobs {
             let last = page.last().cloned();
             let change = &job.change;
             let outcomes: Vec<_> = stream::iter(page)
-                .map(|id| async move { (passes.patch_soon(&id, change).await, id) })
+                .map(|id| async move { (passes.patch_and_go(&id, change).await, id) })
                 .buffered(AT_ONCE)
                 .collect()
                 .await;

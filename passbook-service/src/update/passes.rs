@@ -139,17 +139,17 @@ impl Passes {
             None => Vec::new(),
         };
         let tag = match &stored.change {
-            Some(change) if !self.waiter.wait(&self.store, change).await? => None,
-            _ => Some(self.store.tag_of(id).await?),
+            Some(change) => self.waiter.wait(&self.store, id, change).await?,
+            None => Some(self.store.tag_of(id).await?),
         };
         Ok(Changed { changed: stored.change.is_some(), pass: stored.pass, tag, messages })
     }
 
-    /// Changes a pass; its tag is given after that.
+    /// Changes a pass, and neither waits for the tag nor works out what phones will show.
     ///
     /// # Errors
     /// See [`ChangeError`]; the pass is as it was then.
-    pub async fn patch_soon(&self, id: &PassId, patch: &Patch) -> Result<Stored, ChangeError> {
+    pub async fn patch_and_go(&self, id: &PassId, patch: &Patch) -> Result<Stored, ChangeError> {
         self.update(id, |pass| patch.applied(pass)).await
     }
 
