@@ -138,6 +138,12 @@ impl Template {
         Ok(serde_json::from_slice(&bytes).unwrap_or_default())
     }
 
+    /// Whether phones show anything when a pass changes.
+    #[must_use]
+    pub fn tells_changes(&self) -> bool {
+        super::message::fields(&self.pass).any(|field| field.contains_key("changeMessage"))
+    }
+
     /// The texts of a language (`de` also stands for `de-AT`); empty when there are none.
     #[must_use]
     pub fn strings_of(&self, language: &str) -> BTreeMap<String, String> {

@@ -140,8 +140,7 @@ async fn write(database: &Database, changes: &[&Change]) -> Result<Vec<bool>, St
             present.remove(&change.after.id).is_some_and(|found| found == expected)
         })
         .collect();
-    let fresh: Vec<&Change> =
-        changes.iter().zip(&same).filter(|(_, same)| **same).map(|(change, _)| *change).collect();
+    let fresh: Vec<&Change> = changes.iter().zip(&same).filter(|(_, same)| **same).map(|(change, _)| *change).collect();
     // Sizes that stay prepared.
     for portion in tidings_shared::storage::rows::portions(&fresh) {
         keep(&mut transaction, portion).await?;
@@ -203,10 +202,8 @@ async fn update(transaction: &mut Transaction, changes: &[&Change]) -> Result<()
 }
 
 async fn append(transaction: &mut Transaction, changes: &[&Change]) -> Result<(), StorageError> {
-    let text = format!(
-        "INSERT INTO wallet_changes (id, pass_type, serial, changed_at) VALUES {}",
-        values(changes.len(), 4)
-    );
+    let text =
+        format!("INSERT INTO wallet_changes (id, pass_type, serial, changed_at) VALUES {}", values(changes.len(), 4));
     let mut query = sqlx::query(statement(transaction, &text));
     for change in changes {
         query = query

@@ -106,14 +106,14 @@ impl Jobs {
             let last = page.last().cloned();
             let change = &job.change;
             let outcomes: Vec<_> = stream::iter(page)
-                .map(|id| async move { (passes.patch_soon(&id, change).await, id) })
+                .map(|id| async move { (passes.patch_and_go(&id, change).await, id) })
                 .buffered(AT_ONCE)
                 .collect()
                 .await;
             for (outcome, id) in outcomes {
                 job.done += 1;
                 match outcome {
-                    Ok((stored, _)) => job.changed += i64::from(stored.change.is_some()),
+                    Ok(stored) => job.changed += i64::from(stored.change.is_some()),
                     // Somebody deleted it meanwhile.
                     Err(ChangeError::NoPass) => {}
                     Err(ChangeError::Storage(error)) => return Err(error),

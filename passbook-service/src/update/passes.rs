@@ -126,19 +126,6 @@ impl Passes {
     /// # Errors
     /// See [`ChangeError`]; the pass is as it was then.
     pub async fn patch(&self, id: &PassId, patch: Patch) -> Result<Changed, ChangeError> {
-        let (stored, messages) = self.patch_soon(id, &patch).await?;
-        let tag = match &stored.change {
-            Some(change) => self.waiter.wait(&self.store, id, change).await?,
-            None => Some(self.store.tag_of(id).await?),
-        };
-        Ok(Changed { changed: stored.change.is_some(), pass: stored.pass, tag, messages })
-    }
-
-    /// Changes a pass; its tag is given after that.
-    ///
-    /// # Errors
-    /// See [`ChangeError`]; the pass is as it was then.
-    pub async fn patch_soon(&self, id: &PassId, patch: &Patch) -> Result<(Stored, Vec<ChangeMessage>), ChangeError> {
         let before = std::sync::Mutex::new(None);
         let stored = self
             .update(id, |pass| {
@@ -151,10 +138,14 @@ impl Passes {
             Some(before) => self.messages(&before.into(), &stored.pass.clone().into(), id).unwrap_or_default(),
             None => Vec::new(),
         };
-        Ok((stored, messages))
+        let tag = match &stored.change {
+            Some(change) => self.waiter.wait(&self.store, id, change).await?,
+            None => Some(self.store.tag_of(id).await?),
+        };
+        Ok(Changed { changed: stored.change.is_some(), pass: stored.pass, tag, messages })
     }
 
-    /// Changes a pass, and neither waits for the tag nor works out what phones will show: `true`, it changed.
+    /// Changes a pass, and neither waits for the tag nor works out what phones will show.
     ///
     /// # Errors
     /// See [`ChangeError`]; the pass is as it was then.
@@ -278,7 +269,11 @@ impl Passes {
     }
 
     fn messages(&self, old: &Version, new: &Version, id: &PassId) -> Result<Vec<ChangeMessage>, ChangeError> {
-        let strings = self.template(&new.template)?.default_strings();
+        let template = self.template(&new.template)?;
+        if !template.tells_changes() {
+            return Ok(Vec::new());
+        }
+        let strings = template.default_strings();
         Ok(change_messages(&self.rendered(old, id)?, &self.rendered(new, id)?, &strings))
     }
 

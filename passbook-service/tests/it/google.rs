@@ -419,26 +419,3 @@ async fn two_processes_on_one_database_tell_each_change_once() {
         second.stop().await;
     }
 }
-
-#[tokio::test]
-async fn the_button_of_a_download_page_saves_every_pass_of_it() {
-    let stage = Stage::on_sqlite(&[]).await;
-    for serial in ["1", "2"] {
-        stage.service.create(serial).await;
-    }
-    let body = json!({"passes": [{"serial": "1"}, {"serial": "2"}]});
-    let made = stage.service.api(Method::POST, "/api/links").json(&body).send().await.unwrap();
-    assert_eq!(made.status(), 201);
-    let url = made.json::<Value>().await.unwrap()["url"].as_str().unwrap().to_owned();
-    let path = url.strip_prefix("https://wallet.example.org").unwrap();
-    let page = stage.service.request(Method::GET, path).send().await.unwrap().text().await.unwrap();
-    assert!(page.contains(&format!("href=\"{path}/google\"")), "{page}");
-    let sent = stage.service.request(Method::GET, &format!("{path}/google")).send().await.unwrap();
-    assert_eq!(sent.status(), 303);
-    let location = sent.headers()["location"].to_str().unwrap();
-    let saved = stage.google.open(location.rsplit('/').next().unwrap()).unwrap();
-    assert_eq!(saved.len(), 2);
-    for id in saved {
-        assert_eq!(stage.google.object(&id).unwrap().users, 1);
-    }
-}

@@ -338,7 +338,7 @@ async fn passes_are_found_and_drawn() {
 
     for (path, part) in [
         (format!("{}/preview", address("2")), ">9<"),
-        (format!("{}/preview?side=back&language=de", address("2")), "Nummer"),
+        (format!("{}/preview?side=back&language=de", address("2")), "Kartennummer"),
     ] {
         let answer = running.api(Method::GET, &path).send().await.unwrap();
         assert_eq!(answer.headers()["content-type"], "image/svg+xml");

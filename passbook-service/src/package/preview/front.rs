@@ -227,13 +227,18 @@ fn code(face: &Face<'_>, canvas: &mut Canvas, y: f64, square: bool) -> f64 {
             let (across, down) = if drawn.square {
                 let scale = (wide / modules).min(tall / rows);
                 (scale, scale)
+            } else if drawn.height == 1 {
+                // Readers want ten modules of nothing on both sides.
+                (box_width / (modules + 22.0), tall)
             } else {
                 (wide / modules, tall / rows)
             };
+            // Bars keep their exact widths only when edges may be soft.
+            let crisp = if drawn.height == 1 { "" } else { " shape-rendering=\"crispEdges\"" };
             let x = left + (box_width - across * modules) / 2.0;
             let at = top + (box_height - down * rows) / 2.0;
             canvas.raw(&format!(
-                "<path transform=\"translate({x:.2} {at:.2}) scale({across:.4} {down:.4})\" d=\"{}\" fill=\"#000\" shape-rendering=\"crispEdges\"{faint}/>",
+                "<path transform=\"translate({x:.2} {at:.2}) scale({across:.4} {down:.4})\" d=\"{}\" fill=\"#000\"{crisp}{faint}/>",
                 drawn.path
             ));
         }

@@ -106,11 +106,9 @@ impl Check {
         }
         let actions = self.objects(pass, "featuredActions", Some(2));
         for (place, action) in actions {
-            for name in ["identifier", "type"] {
-                let found = action.get(name);
-                if found.and_then(Value::as_str).is_none_or(str::is_empty) {
-                    self.add(&format!("{place}.{name}"), found, "is required: a text that is not empty");
-                }
+            let found = action.get("type");
+            if found.and_then(Value::as_str).is_none_or(str::is_empty) {
+                self.add(&format!("{place}.type"), found, "is required: a text that is not empty");
             }
         }
         for (place, entry) in self.objects(pass, "upcomingPassInformation", None) {

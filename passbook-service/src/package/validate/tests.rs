@@ -156,3 +156,68 @@ fn all_faults_are_told_at_once_and_the_token_is_never_shown() {
     assert!(text.contains("backgroundColor: found \"red\"; a colour is written rgb(R, G, B)"), "{text}");
     assert!(!text.contains("secret-secret"), "{text}");
 }
+
+#[test]
+fn semantic_tags_have_kinds_and_unknown_ones_are_kept() {
+    for (tags, key) in [
+        (json!({"flightNumber": "123"}), "semantics.flightNumber"),
+        (json!({"eventStartDate": "tomorrow"}), "semantics.eventStartDate"),
+        (json!({"eventType": "PKEventTypeParty"}), "semantics.eventType"),
+        (json!({"venueLocation": {"latitude": 91, "longitude": 0}}), "semantics.venueLocation.latitude"),
+        (json!({"balance": {"amount": "12"}}), "semantics.balance"),
+        (json!({"performerNames": ["A", 1]}), "semantics.performerNames"),
+        (json!({"silenceRequested": "yes"}), "semantics.silenceRequested"),
+        (json!({"passengerCapabilities": ["PKPassengerCapabilityFlying"]}), "semantics.passengerCapabilities"),
+        (json!({"seats": {}}), "semantics.seats"),
+        (json!({"venueName": 1}), "semantics.venueName"),
+    ] {
+        assert_eq!(faults(|pass| pass["semantics"] = tags), [key]);
+    }
+    let good = json!({
+        "flightNumber": 123, "eventStartDate": "2026-04-30T18:05:00Z", "eventType": "PKEventTypeSports",
+        "venueLocation": {"latitude": 1.5, "longitude": -2}, "balance": {"amount": "1", "currencyCode": "EUR"},
+        "ofTheFuture": [1, {"a": true}], "venueName": "{{venue}}",
+    });
+    assert_eq!(faults(|pass| pass["semantics"] = good), Vec::<String>::new());
+}
+
+#[test]
+fn barcodes_are_written_only_as_their_format_can_and_newer_ones_come_first() {
+    let code = |format: &str, message: &str| json!({"format": format!("PKBarcodeFormat{format}"), "message": message, "messageEncoding": "iso-8859-1"});
+    for (format, message) in [
+        ("EAN13", "4006381333932"),
+        ("I2of5", "123"),
+        ("I2of5", "12a4"),
+        ("Code39", "abc"),
+        ("Codabar", "A12C3B"),
+        ("Codabar", "x"),
+        ("Code128", "é"),
+        ("ITF", "12"),
+    ] {
+        let found = faults(|pass| pass["barcodes"] = json!([code(format, message), code("QR", "1")]));
+        assert!(found.iter().all(|key| key.starts_with("barcodes[0].")) && found.len() == 1, "{format}: {found:?}");
+    }
+    for (format, message) in
+        [("EAN13", "4006381333931"), ("I2of5", "1234"), ("Code39", "A-1 $"), ("Codabar", "A12-3B"), ("Codabar", "123")]
+    {
+        let found = faults(|pass| pass["barcodes"] = json!([code(format, message), code("QR", "1")]));
+        assert_eq!(found, Vec::<String>::new(), "{format}");
+    }
+    let hidden = json!([code("QR", "1"), code("EAN13", "4006381333931"), code("QR", "1")]);
+    assert_eq!(faults(|pass| pass["barcodes"] = hidden), ["barcodes[1].format"]);
+    let alone = json!([code("EAN13", "4006381333931")]);
+    assert_eq!(faults(|pass| pass["barcodes"] = alone), ["barcodes"]);
+}
+
+#[test]
+fn newer_styles_stand_beside_the_one_that_phones_fall_back_to() {
+    assert_eq!(faults(|pass| pass["preferredStyleSchemes"] = json!(["posterEventTicket"])), ["preferredStyleSchemes"]);
+    assert_eq!(faults(|pass| pass["preferredStyleSchemes"] = json!(["poster"])), ["preferredStyleSchemes"]);
+    let fields: Vec<_> = (0..5).map(|number| json!({"key": number.to_string(), "value": "x"})).collect();
+    assert_eq!(
+        faults(|pass| pass["posterGeneric"] = json!({"primaryFields": fields})),
+        ["posterGeneric.primaryFields"]
+    );
+    assert_eq!(faults(|pass| pass["featuredActions"] = json!([{}])), ["featuredActions[0].type"]);
+    assert_eq!(faults(|pass| pass["upgradeURL"] = json!("nowhere")), ["upgradeURL"]);
+}

@@ -10,7 +10,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::{
-    ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY,
+    ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, StatusCode};
@@ -29,9 +29,9 @@ pub(super) fn router() -> Router<Door> {
         .route("/get/{link}", get(page))
         .route("/get/{link}/pass.pkpass", get(package))
         .route("/get/{link}/passes.pkpasses", get(packages))
-        .route("/get/{link}/google", get(google))
         .route("/get/{link}/qr.svg", get(code))
         .route("/get/{link}/front/{number}", get(front))
+        .route("/get/{link}/google/{number}", get(google))
 }
 
 /// A page that says no: for people, in plain words.
@@ -98,19 +98,6 @@ async fn packages(State(door): State<Door>, Path(link): Path<String>) -> Result<
     Ok((headers(bundle::PKPASSES), disposition, bundle).into_response())
 }
 
-/// To Google's page that saves the passes: a fresh link, so that it has the passes as they are now.
-async fn google(State(door): State<Door>, Path(link): Path<String>) -> Result<Response, Refusal> {
-    let service = door.service()?;
-    let passes = open(&service, &link).await?;
-    let Some(google) = service.google.clone() else { return Err(Refusal::Bad) };
-    let ids: Vec<_> = passes.into_iter().map(|(pass, _)| pass.id).collect();
-    let url = google.save_all(&service, &ids).await.map_err(|error| {
-        tracing::warn!(%error, "a pass behind a link cannot be given to Google Wallet");
-        super::unavailable()
-    })?;
-    Ok((StatusCode::SEE_OTHER, headers("text/plain"), [(LOCATION, url)]).into_response())
-}
-
 async fn code(State(door): State<Door>, Path(link): Path<String>) -> Result<Response, Refusal> {
     let service = door.service()?;
     // Only who has a link gets its code.
@@ -130,6 +117,19 @@ async fn front(
     let (pass, _) = passes.get(number).ok_or(Refusal::Bad)?;
     let language = asked.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     Ok(svg(pictures(&service, pass, Some(page::wanted(language)))?.front))
+}
+
+/// Leads to Google's page that saves the pass. Google hears of a pass only when somebody wants it there.
+async fn google(State(door): State<Door>, Path((link, number)): Path<(String, usize)>) -> Result<Response, Refusal> {
+    let service = door.service()?;
+    let google = service.google.clone().ok_or(Refusal::Bad)?;
+    let passes = open(&service, &link).await?;
+    let (pass, _) = passes.get(number).ok_or(Refusal::Bad)?;
+    let saved = google.save_link(&service, &pass.id).await.map_err(|_| {
+        tracing::error!(pass_type = pass.id.pass_type, "a pass cannot be offered to Google Wallet");
+        ApiError::internal()
+    })?;
+    Ok((headers("text/html; charset=utf-8"), axum::response::Redirect::to(&saved.url)).into_response())
 }
 
 /// The passes behind a link, each with its token.

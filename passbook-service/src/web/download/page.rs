@@ -11,8 +11,8 @@ pub(super) struct Shown {
 struct Words {
     language: &'static str,
     add: &'static str,
-    google: &'static str,
     add_all: &'static str,
+    google: &'static str,
     scan: &'static str,
     other: &'static str,
 }
@@ -21,32 +21,32 @@ const WORDS: [Words; 4] = [
     Words {
         language: "en",
         add: "Add to Apple Wallet",
-        google: "Add to Google Wallet",
         add_all: "Add all to Apple Wallet",
+        google: "Add to Google Wallet",
         scan: "On a computer? Scan this with your phone's camera.",
         other: "Download the file",
     },
     Words {
         language: "de",
         add: "Zu Apple Wallet hinzufügen",
-        google: "Zu Google Wallet hinzufügen",
         add_all: "Alle zu Apple Wallet hinzufügen",
+        google: "Zu Google Wallet hinzufügen",
         scan: "Am Computer? Scannen Sie dies mit der Kamera Ihres Telefons.",
         other: "Datei herunterladen",
     },
     Words {
         language: "fr",
         add: "Ajouter à Cartes d’Apple",
-        google: "Ajouter à Google Wallet",
         add_all: "Tout ajouter à Cartes d’Apple",
+        google: "Ajouter à Google Wallet",
         scan: "Sur un ordinateur ? Scannez ceci avec l’appareil photo de votre téléphone.",
         other: "Télécharger le fichier",
     },
     Words {
         language: "es",
         add: "Añadir a Cartera de Apple",
-        google: "Añadir a Google Wallet",
         add_all: "Añadir todo a Cartera de Apple",
+        google: "Añadir a Google Wallet",
         scan: "¿En un ordenador? Escanee esto con la cámara de su teléfono.",
         other: "Descargar el archivo",
     },
@@ -62,9 +62,9 @@ h1{font-size:1.5rem;margin:.2rem 0}p{margin:.4rem 0;color:var(--soft)}\
 .passes{display:flex;flex-wrap:wrap;gap:1.25rem;justify-content:center;margin:1.5rem 0}\
 .passes img{width:min(20rem,86vw);height:auto;filter:drop-shadow(0 6px 18px rgba(0,0,0,.22))}\
 .add{display:inline-flex;align-items:center;gap:.7rem;background:#000;color:#fff;border:1px solid #a6a6a6;\
-border-radius:.7rem;padding:.75rem 1.4rem;font-weight:600;font-size:1.06rem;text-decoration:none}\
+border-radius:.7rem;margin:.3rem 0;padding:.75rem 1.4rem;font-weight:600;font-size:1.06rem;text-decoration:none}\
 .add:focus-visible{outline:3px solid #0a84ff;outline-offset:3px}\
-.scan{background:var(--card);border-radius:1rem;display:inline-block;margin-top:2rem;padding:1.2rem 1.5rem;max-width:21rem}\
+.scan{background:var(--card);border-radius:1rem;display:table;margin:2rem auto 0;padding:1.2rem 1.5rem;max-width:21rem}\
 .scan img{width:10.5rem;height:10.5rem;background:#fff;border-radius:.5rem;padding:.5rem}\
 @media(max-width:40rem) and (hover:none){.scan{display:none}}";
 
@@ -101,17 +101,22 @@ pub(super) fn page(link: &str, passes: &[Shown], accepted: &str, google: bool) -
             format!("<img src=\"/get/{link}/front/{number}.svg\" alt=\"{}\">", escaped(&shown.description))
         })
         .collect();
+    let google: String = (0..passes.len())
+        .filter(|_| google)
+        .map(|number| {
+            format!(
+                "<div><a class=\"add\" rel=\"nofollow\" href=\"/get/{link}/google/{number}\">{}</a></div>",
+                words.google
+            )
+        })
+        .collect();
     let (file, add) = if passes.len() > 1 { ("passes.pkpasses", words.add_all) } else { ("pass.pkpass", words.add) };
-    let google = match google {
-        true => format!("<p><a class=\"add\" href=\"/get/{link}/google\"><span>{}</span></a></p>", words.google),
-        false => String::new(),
-    };
     format!(
         "<!doctype html><html lang=\"{}\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><meta name=\"robots\" content=\"noindex\">\
          <title>{title}</title><style>{STYLE}</style></head><body><main><h1>{title}</h1><p>{lead}</p>\
          <div class=\"passes\">{pictures}</div>\
-         <a class=\"add\" href=\"/get/{link}/{file}\">{ICON}<span>{add}</span></a>{google}\
+         <div><a class=\"add\" href=\"/get/{link}/{file}\">{ICON}<span>{add}</span></a></div>{google}\
          <div class=\"scan\"><img src=\"/get/{link}/qr.svg\" alt=\"QR\"><p>{}</p>\
          <p><a href=\"/get/{link}/{file}\">{}</a></p></div></main></body></html>",
         words.language,
@@ -138,10 +143,10 @@ mod tests {
     #[test]
     fn what_is_on_a_pass_is_never_html_and_the_language_is_the_visitors() {
         let shown = Shown { organization: "<script>".to_owned(), description: "\"A & B\"".to_owned() };
-        let page = page("L", &[shown], "de-AT,en;q=0.5", false);
-        assert!(!page.contains("Google"), "without an issuer there is no button");
+        let page = page("L", &[shown], "de-AT,en;q=0.5", true);
         assert!(!page.contains("<script") && page.contains("&lt;script&gt;") && page.contains("&quot;A &amp; B&quot;"));
-        assert!(page.contains("Zu Apple Wallet hinzufügen") && page.contains("lang=\"de\""));
+        assert!(page.contains("Zu Apple Wallet hinzufügen") && page.contains("/get/L/google/0"));
+        assert!(page.contains("lang=\"de\""));
         assert_eq!((wanted(""), wanted("pt-BR"), wanted("fr;q=1")), ("en", "pt", "fr"));
     }
 }
