@@ -1,7 +1,11 @@
 //! `tidings pass`: templates, passes and their pictures, over the passbook-service's HTTP door or without one.
 
 mod arguments;
+mod campaign;
+mod devices;
 mod google;
+mod import;
+mod progress;
 mod show;
 
 use std::process::ExitCode;
@@ -22,6 +26,10 @@ pub(crate) async fn run(settings: &Settings, command: &PassCommand) -> anyhow::R
     let verdict = match command {
         PassCommand::Show(args) => show::run(settings, args).await,
         PassCommand::Google(command) => google::run(settings, command).await,
+        PassCommand::Campaign(command) => campaign::run(settings, command).await,
+        PassCommand::Import(args) => import::run(settings, args).await,
+        PassCommand::Devices(args) => devices::devices(settings, args).await,
+        PassCommand::Diagnose(args) => devices::diagnose(settings, args).await,
         PassCommand::Openapi => {
             say(&tidings_passbook_service::openapi::text()?)?;
             Ok(Verdict::Good)
