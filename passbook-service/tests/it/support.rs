@@ -272,6 +272,11 @@ impl Running {
         let _stopped = self.end().await;
     }
 
+    /// Ends the service as a power cut would: nothing is given back.
+    pub(crate) fn kill(&self) {
+        self.server.abort();
+    }
+
     /// Stops the service, does something, and starts it again: the same database, data folder, gateway and clock.
     pub(crate) async fn restart(self, extra: &[(&str, &str)], between: impl AsyncFnOnce(&str)) -> Self {
         let (url, data, gateway, clock) =

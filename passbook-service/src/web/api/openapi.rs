@@ -39,6 +39,7 @@ use super::{campaigns, devices, google, imports, passes, reports};
         imports::show,
         imports::refusals,
         devices::cohorts,
+        reports::forget,
         show,
     ),
     components(schemas(ErrorBody, ErrorDetail, crate::store::PassQuery)),
