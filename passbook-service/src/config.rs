@@ -19,7 +19,8 @@ use crate::google::GoogleConfig;
 pub const SETTINGS: &[Setting] = &joined::<{ length(PARTS) }>(PARTS);
 
 /// Each part of the service declares its own.
-const PARTS: &[&[Setting]] = &[OWN, signing::SETTINGS, limits::SETTINGS, crate::google::SETTINGS];
+const PARTS: &[&[Setting]] =
+    &[OWN, signing::SETTINGS, limits::SETTINGS, crate::google::SETTINGS, crate::order::SETTINGS];
 
 const fn length(parts: &[&[Setting]]) -> usize {
     let (mut part, mut count) = (0, 0);
@@ -216,6 +217,8 @@ pub struct Config {
     pub tag_wait: Duration,
     /// Google Wallet, if it is configured.
     pub google: Option<GoogleConfig>,
+    /// Folder of order templates.
+    pub order_templates: Option<PathBuf>,
 }
 
 impl Config {
@@ -284,6 +287,7 @@ impl Config {
             sequencer_batch: i64::try_from(settings.count("wallet.sequencer.batch")).unwrap_or(500),
             tag_wait: settings.duration("wallet.tag_wait"),
             google,
+            order_templates: settings.optional_path("wallet.orders.templates"),
         })
     }
 }

@@ -1,7 +1,8 @@
 //! The passbook-service: Apple Wallet passes that are made, signed, changed and kept up to date on every phone.
 //!
 //! `web/` speaks Apple's protocol and the service-key API, `package/` builds and signs, `update/` gives tags and sends
-//! pushes through the push-gateway, `diagnose/` reads what devices complain about, `google/` keeps Google Wallet up to date, `store/` holds the only SQL.
+//! pushes through the push-gateway, `diagnose/` reads what devices complain about, `google/` keeps Google Wallet up to
+//! date, `order/` has Apple's order tracking, `store/` holds the only SQL.
 
 pub mod campaign;
 pub mod catalog;
@@ -11,6 +12,7 @@ pub mod google;
 pub mod import;
 pub mod metrics;
 mod moving;
+pub mod order;
 pub mod package;
 pub mod prune;
 mod run;

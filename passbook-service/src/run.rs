@@ -21,6 +21,7 @@ use crate::google::teller::Teller;
 use crate::google::{Google, GoogleMetrics};
 use crate::metrics::Metrics;
 use crate::moving::Moving;
+use crate::order::OrderCatalog;
 use crate::package::development::DevelopmentCertificates;
 use crate::package::{Builder, CertificateSource, Identities, Issuer, Issuers, Kind, Rules};
 use crate::store::Store;
@@ -67,6 +68,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
     let issuers = issuers(&config, port, &clock)?;
     let catalog = Catalog::load(config.templates.as_deref(), &issuers)?;
     let tokens = TokenMaker::new(&config.tokens, &config.data)?;
+    let orders = OrderCatalog::load(config.order_templates.as_deref())?;
     let google = config.google.clone().map(|google| Google::new(google, google_metrics, &clock)).transpose()?;
     let http_client = client(config.gateway_ca.as_deref())?;
     if config.service_keys.is_empty() {
@@ -127,11 +129,16 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
                 clock,
                 metrics,
                 google: google.clone(),
+                orders,
             });
             door.open(service.clone());
             tasks.spawn(sequencer.run(after.clone()));
             tasks.spawn(pusher.run(after.clone()));
             tasks.spawn(recorder.run(after.clone()));
+            tasks.spawn({
+                let (service, after) = (service.clone(), after.clone());
+                async move { crate::order::sweep(&service, &after).await }
+            });
             if let Some(google) = google {
                 tasks.spawn(Teller { service: service.clone(), google }.run(after.clone()));
             }

@@ -212,6 +212,16 @@ impl Passes {
         token::fits(&token, Some((pass.token_algorithm, &pass.token_hash))).then_some(token)
     }
 
+    /// Makes tokens.
+    pub(crate) fn tokens(&self) -> &TokenMaker {
+        &self.tokens
+    }
+
+    /// Wakes the sequencer and waits for tags.
+    pub(crate) fn waiter(&self) -> &TagWaiter {
+        &self.waiter
+    }
+
     /// Signs passes of this type.
     ///
     /// # Errors

@@ -15,9 +15,13 @@ use crate::token::{self, Algorithm};
 /// Longer ones are nobody's.
 const LONGEST_TOKEN: usize = 512;
 
-/// Apple's scheme, and those of wallet apps on Android (walletpasses.io, walletunion.com) that keep to the protocol.
-const SCHEMES: [(&str, Client); 3] =
-    [("ApplePass", Client::Apple), ("AndroidPass", Client::Android), ("WalletUnionPass", Client::Android)];
+/// Apple's schemes (for passes, for orders), and those of wallet apps on Android (walletpasses.io, walletunion.com) that keep to the protocol.
+const SCHEMES: [(&str, Client); 4] = [
+    ("ApplePass", Client::Apple),
+    ("AppleOrder", Client::Apple),
+    ("AndroidPass", Client::Android),
+    ("WalletUnionPass", Client::Android),
+];
 
 /// Who speaks: an app on Android says so by its scheme, by `X-Pass-Client` (Pass2U) or by its user agent.
 pub(super) fn client(headers: &HeaderMap) -> Client {

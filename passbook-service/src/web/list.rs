@@ -1,4 +1,5 @@
-//! `GET /v1/devices/{device}/registrations/{passType}?passesUpdatedSince=TAG`: what changed?
+//! `GET /v1/devices/{device}/registrations/{passType}?passesUpdatedSince=TAG`: what changed? For
+//! orders the parameter is `ordersModifiedSince`.
 
 use axum::Json;
 use axum::extract::State;
@@ -9,6 +10,7 @@ use tidings_shared::http::ApiError;
 
 use super::path::{Segments, query_parameter};
 use super::{Door, unavailable};
+use crate::package::Kind;
 use crate::update::{Since, since, tag_text};
 
 #[derive(Serialize)]
@@ -19,13 +21,22 @@ struct Changes {
     last_updated: String,
 }
 
+/// The same about orders, in Apple's other words.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OrderChanges {
+    order_identifiers: Vec<String>,
+    last_modified: String,
+}
+
 pub(super) async fn list(State(door): State<Door>, segments: Segments, uri: Uri) -> Result<Response, ApiError> {
     let service = door.service()?;
     let (Some(device), Some(pass_type)) = (segments.id(2), segments.id(4)) else {
         // Nobody has such an id; an unknown device is never an error.
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
-    let brought = query_parameter(&uri, "passesUpdatedSince");
+    let is_order = Kind::of(pass_type) == Kind::Order;
+    let brought = query_parameter(&uri, if is_order { "ordersModifiedSince" } else { "passesUpdatedSince" });
     let failed = |error: tidings_shared::storage::StorageError| {
         tracing::error!(%error, "changes cannot be listed");
         unavailable()
@@ -45,9 +56,13 @@ pub(super) async fn list(State(door): State<Door>, segments: Segments, uri: Uri)
     let Some(greatest) = changes.iter().map(|change| change.tag).max() else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
-    let body = Changes {
-        serial_numbers: changes.into_iter().map(|change| change.serial).collect(),
-        last_updated: tag_text(&clocks.epoch, greatest),
-    };
-    Ok(([(http::header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+    let serials: Vec<String> = changes.into_iter().map(|change| change.serial).collect();
+    let tag = tag_text(&clocks.epoch, greatest);
+    let no_store = [(http::header::CACHE_CONTROL, "no-store")];
+    if is_order {
+        let body = OrderChanges { order_identifiers: serials, last_modified: tag };
+        return Ok((no_store, Json(body)).into_response());
+    }
+    let body = Changes { serial_numbers: serials, last_updated: tag };
+    Ok((no_store, Json(body)).into_response())
 }

@@ -8,6 +8,7 @@ mod image;
 mod limits;
 mod list;
 mod log;
+mod order;
 mod pass;
 mod path;
 mod registration;
@@ -36,6 +37,7 @@ use crate::campaign::Question;
 use crate::diagnose::Recorder;
 use crate::google::Google;
 use crate::metrics::Metrics;
+use crate::order::OrderCatalog;
 use crate::store::Store;
 use crate::update::Passes;
 
@@ -64,6 +66,8 @@ pub struct Service {
     pub clock: Clock,
     /// What is counted.
     pub metrics: Metrics,
+    /// Templates of orders.
+    pub orders: OrderCatalog,
     /// Google Wallet, if it is configured.
     pub google: Option<Arc<Google>>,
 }
@@ -102,6 +106,7 @@ pub fn router(door: Door, metrics: Metrics, limits: Arc<Limits>) -> Router {
             post(registration::register).merge(delete(registration::unregister)),
         )
         .route("/v1/passes/{pass_type}/{serial}", get(pass::get))
+        .route("/v1/orders/{order_type}/{order_identifier}", get(order::get))
         .route("/v1/log", post(log::log));
     let routes = apple
         .merge(api::router(door.clone()))

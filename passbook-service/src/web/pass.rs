@@ -12,6 +12,7 @@ use super::authenticate::{Refusal, authenticate};
 use super::path::Segments;
 use super::registration::check_pass_type;
 use super::{Door, Service, http_date};
+use crate::package::Kind;
 use crate::store::{PassId, PassRow};
 use crate::update::ChangeError;
 
@@ -23,6 +24,8 @@ pub(super) async fn get(State(door): State<Door>, segments: Segments, headers: H
     let id = segments
         .id(2)
         .zip(segments.id(3))
+        // An order's token opens no pass, whatever the path says.
+        .filter(|(pass_type, _)| Kind::of(pass_type) == Kind::Pass)
         .map(|(pass_type, serial)| PassId { pass_type: pass_type.to_owned(), serial: serial.to_owned() });
     let (pass, token) = authenticate(&service, &headers, id.as_ref()).await?;
     check_pass_type(&service, &pass.id)?;

@@ -71,7 +71,7 @@ async fn the_first_of_a_cause_is_told_to_somebody_until_they_take_it_and_the_nex
         let log = async |line: &str| {
             service.request(Method::POST, "/v1/log").json(&json!({"logs": [line]})).send().await.unwrap();
         };
-        log("[2026-11-21 20:00:00 +0100] Get pass task (for device d1, pass type pass.a, serial number s1; with web service url https://x.org) encountered error: Unexpected response code 596").await;
+        log("[2026-11-21 20:00:00 +0100] Get pass task (for device the-phone, pass type pass.a, serial number the-card; with web service url https://x.org) encountered error: Unexpected response code 596").await;
         let count = async |count: usize| {
             eventually(&format!("{count} alerts"), async || {
                 service.clock.advance(1_000);
@@ -92,7 +92,7 @@ async fn the_first_of_a_cause_is_told_to_somebody_until_they_take_it_and_the_nex
             let facts: Vec<_> =
                 data["facts"].as_array().unwrap().iter().map(|fact| fact["fact"].as_str().unwrap()).collect();
             assert_eq!(facts, ["not_registered", "pass_not_here", "status_not_ours"], "a proxy said 596");
-            assert!(!told[1].1.to_string().contains("d1"), "nobody is named");
+            assert!(!told[1].1.to_string().contains("the-phone"), "nobody is named");
         }
         // More of it is no news; another cause is, and shows that there was time for it.
         log("Get pass task (for device d2, pass type pass.a, serial number s2; with web service url https://x.org) encountered error: Unexpected response code 504").await;

@@ -179,7 +179,7 @@ async fn a_short_pass_stands_in_its_link_and_google_hears_of_it_when_it_changes(
         let object = stage.object(&id, "the change", |object| points(object) == &json!(2)).await;
         stage.settled("saved").await;
         stage.settled("unsaved").await;
-        let object = stage.google.object(&object.object["id"].as_str().unwrap().to_owned()).unwrap();
+        let object = stage.google.object(object.object["id"].as_str().unwrap()).unwrap();
         assert_eq!(object.object["messages"][0]["body"], "Now 2 points");
         assert_eq!(object.notified.len(), 1);
         // The other link is older than the change: whoever opens it now gets the newest version, without a message.

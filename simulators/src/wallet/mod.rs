@@ -7,6 +7,7 @@
 
 mod complaint;
 mod device;
+mod order;
 mod package;
 mod personalize;
 mod signature;
@@ -15,6 +16,7 @@ mod web;
 
 pub use complaint::{Complaint, Place, Task, TaskError};
 pub use device::{AddedPass, PassId, WalletDevice};
+pub use order::{OrderDevice, OrderPackage, TrackedOrder};
 pub use package::{Package, PackageError};
 pub use personalize::Personal;
 pub use signature::TrustedRoot;

@@ -14,6 +14,7 @@ mod errors;
 mod full_disk;
 mod hostile;
 mod long_poll;
+mod moving_command;
 mod operations;
 mod pass_update;
 mod presence;

@@ -90,6 +90,15 @@ fn provider_protocols_are_only_in_the_gateways_provider_modules() {
 }
 
 #[test]
+fn google_wallets_protocol_is_only_in_its_room() {
+    let places = outside(
+        |source| source.path.starts_with("passbook-service/src/google/") || in_crate(source, &["simulators"]),
+        |code| literals(code).any(|text| text.contains("walletobjects") || text.contains("savetowallet")),
+    );
+    nothing_at("Google Wallet is spoken in passbook-service/src/google (architecture, invariant 6)", &places);
+}
+
+#[test]
 fn the_engine_has_no_sockets_and_no_wall_clock() {
     let forbidden = ["tokio", "std::net", "SystemTime", "Instant", "std::thread", "async fn", ".await"];
     let mut places = Vec::new();

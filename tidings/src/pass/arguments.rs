@@ -21,6 +21,9 @@ pub(crate) enum PassCommand {
     Devices(super::devices::DevicesArgs),
     /// What devices complain of, what it means and what to do. Ends with 1 while they complain of something.
     Diagnose(super::devices::DiagnoseArgs),
+    /// Orders of Apple's order tracking.
+    #[command(subcommand)]
+    Order(super::order::OrderCommand),
     /// Print the OpenAPI document of the passbook-service.
     Openapi,
 }

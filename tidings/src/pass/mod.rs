@@ -5,6 +5,7 @@ mod campaign;
 mod devices;
 mod google;
 mod import;
+mod order;
 mod progress;
 mod show;
 
@@ -30,6 +31,7 @@ pub(crate) async fn run(settings: &Settings, command: &PassCommand) -> anyhow::R
         PassCommand::Import(args) => import::run(settings, args).await,
         PassCommand::Devices(args) => devices::devices(settings, args).await,
         PassCommand::Diagnose(args) => devices::diagnose(settings, args).await,
+        PassCommand::Order(command) => order::run(settings, command).await,
         PassCommand::Openapi => {
             say(&tidings_passbook_service::openapi::text()?)?;
             Ok(Verdict::Good)

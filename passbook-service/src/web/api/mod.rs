@@ -6,6 +6,7 @@ mod devices;
 mod google;
 mod imports;
 pub mod openapi;
+mod orders;
 mod passes;
 mod reports;
 
@@ -26,6 +27,12 @@ pub(super) fn router(door: Door) -> Router<Door> {
         .route("/api/passes/{pass_type}/{serial}", get(passes::state).patch(passes::patch).delete(passes::delete))
         .route("/api/passes/{pass_type}/{serial}/package", get(passes::package))
         .route("/api/passes/{pass_type}/{serial}/google", get(google::state).post(google::link))
+        .route("/api/orders", post(orders::create))
+        .route(
+            "/api/orders/{order_type}/{order_identifier}",
+            get(orders::state).patch(orders::patch).delete(orders::delete),
+        )
+        .route("/api/orders/{order_type}/{order_identifier}/package", get(orders::package))
         .route("/api/templates", get(reports::templates))
         .route("/api/diagnoses", get(reports::diagnoses))
         .merge(moving())

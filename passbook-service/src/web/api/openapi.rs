@@ -6,7 +6,7 @@ use tidings_shared::http::openapi::{self, ErrorBody, ErrorDetail};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::{Modify, OpenApi};
 
-use super::{campaigns, devices, google, imports, passes, reports};
+use super::{campaigns, devices, google, imports, orders, passes, reports};
 
 // One line for each handler, by room, so that rooms can be added side by side.
 #[derive(OpenApi)]
@@ -24,6 +24,11 @@ use super::{campaigns, devices, google, imports, passes, reports};
         passes::package,
         google::link,
         google::state,
+        orders::create,
+        orders::patch,
+        orders::state,
+        orders::delete,
+        orders::package,
         reports::templates,
         reports::diagnoses,
         campaigns::create,

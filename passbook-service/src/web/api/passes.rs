@@ -121,7 +121,7 @@ pub(super) async fn package(
 ) -> Result<Response, ApiError> {
     let service = door.service()?;
     let pass = find(&service, &segments).await?;
-    if service.passes.issuers().get(&pass.id.pass_type).is_none() {
+    if service.passes.builder(&pass.id.pass_type).is_err() {
         return Err(ApiError::new(
             StatusCode::CONFLICT,
             "pass_type_not_served",
@@ -145,7 +145,7 @@ pub(super) async fn package(
 
 /// The token that goes into the package: the one that the caller brings, or the derived one. A random token is known
 /// to its pass alone.
-fn token_for(service: &Service, pass: &PassRow, headers: &HeaderMap) -> Result<String, ApiError> {
+pub(super) fn token_for(service: &Service, pass: &PassRow, headers: &HeaderMap) -> Result<String, ApiError> {
     match headers.get(PASS_TOKEN).map(|value| value.to_str().unwrap_or_default()) {
         Some(presented) if token::fits(presented, Some((pass.token_algorithm, &pass.token_hash))) => Ok(presented.to_owned()),
         Some(_) => Err(ApiError::new(StatusCode::FORBIDDEN, "pass_token_wrong", "the header Pass-Token does not hold this pass's token")),
