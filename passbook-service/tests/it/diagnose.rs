@@ -96,7 +96,7 @@ async fn the_first_of_a_cause_is_told_to_somebody_until_they_take_it_and_the_nex
         }
         // More of it is no news; another cause is, and shows that there was time for it.
         log("Get pass task (for device d2, pass type pass.a, serial number s2; with web service url https://x.org) encountered error: Unexpected response code 504").await;
-        log("Requested serial number A, received serial number B").await;
+        log("Get pass task (x) encountered error: Requested serial number A, received serial number B").await;
         count(3).await;
         assert_eq!(told.lock().unwrap()[2].1["data"]["cause"], "wrong_pass");
         // What was looked after is forgotten; when it comes back, it is news again.
@@ -106,7 +106,7 @@ async fn the_first_of_a_cause_is_told_to_somebody_until_they_take_it_and_the_nex
             assert_eq!(service.api(Method::DELETE, &path).send().await.unwrap().status(), 204);
             assert_eq!(service.api(Method::DELETE, &path).send().await.unwrap().status(), 404);
         }
-        log("Requested serial number C, received serial number D").await;
+        log("Get pass task (x) encountered error: Requested serial number C, received serial number D").await;
         count(4).await;
         let metrics = service.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
         assert!(metrics.contains("tidings_wallet_diagnosis_alerts_total{cause=\"wrong_pass\"} 2"), "{metrics}");
