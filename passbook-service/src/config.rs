@@ -157,6 +157,24 @@ const OWN: &[Setting] = &[
         "5s",
         "How long a change waits for its tag before it is answered with 202.",
     ),
+    Setting::new(
+        "wallet.history.versions",
+        Kind::Count { min: 0, max: 100_000 },
+        "50",
+        "How many former versions of each pass are kept; 0 keeps none.",
+    ),
+    Setting::new("wallet.history.age", Kind::Duration, "365d", "How long former versions of passes are kept."),
+    Setting::optional(
+        "wallet.links.key",
+        Kind::Secret,
+        "Seals the links to download pages, 32 characters or more; the same for all processes. Unset: made of wallet.token_key, or in the data folder.",
+    ),
+    Setting::new(
+        "wallet.links.ttl",
+        Kind::Duration,
+        "7d",
+        "How long a link to a download page opens, unless it is made for another time.",
+    ),
 ];
 
 /// How authentication tokens are made.
@@ -215,6 +233,14 @@ pub struct Config {
     pub sequencer_batch: i64,
     /// How long a change waits for its tag.
     pub tag_wait: Duration,
+    /// Former versions kept of each pass.
+    pub history_versions: i64,
+    /// How long they are kept, ms.
+    pub history_age_ms: i64,
+    /// Seals links; `None`: of the token key or of a file.
+    pub links_key: Option<String>,
+    /// How long a link opens, ms.
+    pub links_ttl_ms: i64,
     /// Google Wallet, if it is configured.
     pub google: Option<GoogleConfig>,
     /// Folder of order templates.
@@ -256,6 +282,15 @@ impl Config {
                 key.len()
             ));
         }
+        let links_key = settings.optional_text("wallet.links.key");
+        if let Some(key) = &links_key
+            && key.len() < 32
+        {
+            faults.push(format!(
+                "wallet.links.key: {} characters; a key has 32 or more, for example from `openssl rand -hex 32`",
+                key.len()
+            ));
+        }
         let google = GoogleConfig::from_settings(settings, &mut faults);
         anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
         Ok(Self {
@@ -286,6 +321,10 @@ impl Config {
             sequencer_interval: settings.duration("wallet.sequencer.interval"),
             sequencer_batch: i64::try_from(settings.count("wallet.sequencer.batch")).unwrap_or(500),
             tag_wait: settings.duration("wallet.tag_wait"),
+            history_versions: i64::try_from(settings.count("wallet.history.versions")).unwrap_or(50),
+            history_age_ms: settings.duration_ms("wallet.history.age"),
+            links_key,
+            links_ttl_ms: settings.duration_ms("wallet.links.ttl"),
             google,
             order_templates: settings.optional_path("wallet.orders.templates"),
         })

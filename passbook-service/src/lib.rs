@@ -10,6 +10,7 @@ pub mod config;
 pub mod diagnose;
 pub mod google;
 pub mod import;
+pub mod link;
 pub mod metrics;
 mod moving;
 pub mod order;

@@ -72,6 +72,8 @@ pub struct Metrics {
     pub packages: Counter,
     /// Imported token hashes that were replaced by SHA-384.
     pub token_uplifts: Counter,
+    /// Holders who signed up with their pass.
+    pub personalizations: Counter,
     /// Passes that imports have taken over.
     pub imported_passes: Counter,
     /// Registrations that imports have taken over.
@@ -115,6 +117,11 @@ impl Metrics {
         registry.register("changes", "Changes committed", metrics.changes.clone());
         registry.register("no_op_updates", "Updates that changed nothing", metrics.no_ops.clone());
         registry.register("packages", "Packages built and signed", metrics.packages.clone());
+        registry.register(
+            "personalizations",
+            "Holders who signed up with their pass",
+            metrics.personalizations.clone(),
+        );
         registry.register("imported_passes", "Passes that imports have taken over", metrics.imported_passes.clone());
         registry.register(
             "imported_registrations",

@@ -15,20 +15,21 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::catalog::Catalog;
-use crate::config::Config;
+use crate::config::{Config, TokenMode};
 use crate::diagnose::Recorder;
 use crate::google::teller::Teller;
 use crate::google::{Google, GoogleMetrics};
+use crate::link::Links;
 use crate::metrics::Metrics;
 use crate::moving::Moving;
 use crate::order::OrderCatalog;
 use crate::package::development::DevelopmentCertificates;
 use crate::package::{Builder, CertificateSource, Identities, Issuer, Issuers, Kind, Rules};
 use crate::store::Store;
-use crate::token::{TokenMaker, random_hex};
+use crate::token::{TokenMaker, key_file, random_hex};
 use crate::update::pusher::Pusher;
 use crate::update::sequencer::Sequencer;
-use crate::update::{Passes, keep_current};
+use crate::update::{Jobs, Passes, keep_current};
 use crate::watch;
 use crate::web::{Door, Limits, Service, router};
 
@@ -68,6 +69,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
     let issuers = issuers(&config, port, &clock)?;
     let catalog = Catalog::load(config.templates.as_deref(), &issuers)?;
     let tokens = TokenMaker::new(&config.tokens, &config.data)?;
+    let links = Links::new(&links_key(&config)?)?;
     let orders = OrderCatalog::load(config.order_templates.as_deref())?;
     let google = config.google.clone().map(|google| Google::new(google, google_metrics, &clock)).transpose()?;
     let http_client = client(config.gateway_ca.as_deref())?;
@@ -117,10 +119,15 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
                 .telling(config.diagnosis_webhook.is_some());
             let (signing, watch_clock, watch_metrics) = (issuers.clone(), clock.clone(), metrics.clone());
             let public_url = issuers.default_builder().issuer().web_service_url.clone();
-            let passes = Passes::new(store.clone(), issuers, catalog, tokens, waiter, metrics.clone(), clock.clone());
+            let passes = Passes::new(store.clone(), issuers, catalog, tokens, waiter, metrics.clone(), clock.clone())
+                .with_history(config.history_versions > 0);
+            let jobs = Jobs::new(store.clone(), clock.clone());
             let service = Arc::new(Service {
                 store: store.clone(),
                 passes,
+                jobs: jobs.clone(),
+                links,
+                links_ttl_ms: config.links_ttl_ms,
                 recorder: recorder.clone(),
                 keys: config.service_keys,
                 public_url,
@@ -142,6 +149,17 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
             if let Some(google) = google {
                 tasks.spawn(Teller { service: service.clone(), google }.run(after.clone()));
             }
+            tasks.spawn({
+                let (service, after) = (service.clone(), after.clone());
+                async move { jobs.run(service.as_ref(), after).await }
+            });
+            tasks.spawn(watch::history(
+                store.clone(),
+                service.clock.clone(),
+                config.history_versions,
+                config.history_age_ms,
+                after.clone(),
+            ));
             tasks.spawn({
                 let (store, after) = (store.clone(), after.clone());
                 async move { keep_current(&service.passes, &store, &after).await }
@@ -220,5 +238,13 @@ async fn start_clock(store: &Store, health: &tidings_shared::health::Dependency,
             () = shutdown.wait() => return None,
             () = tokio::time::sleep(PAUSE) => {}
         }
+    }
+}
+
+/// What seals links: a key of its own, or the tokens' master key, or a file of the data folder.
+fn links_key(config: &Config) -> anyhow::Result<String> {
+    match (&config.links_key, &config.tokens) {
+        (Some(key), _) | (None, TokenMode::Derived(Some(key))) => Ok(key.clone()),
+        _ => key_file(&config.data, "links.key", "the key of download links (setting wallet.links.key)"),
     }
 }

@@ -101,7 +101,9 @@ impl TokenMaker {
         let key = match mode {
             TokenMode::Random => return Ok(Self(None)),
             TokenMode::Derived(Some(key)) => key.clone(),
-            TokenMode::Derived(None) => key_file(data)?,
+            TokenMode::Derived(None) => {
+                key_file(data, "token.key", "the master key of pass tokens (setting wallet.token_key)")?
+            }
         };
         Ok(Self(Some(hmac::Key::new(hmac::HMAC_SHA384, key.as_bytes()))))
     }
@@ -116,6 +118,12 @@ impl TokenMaker {
             Some(token) => NewToken { token, nonce: Some(random) },
             None => NewToken { token: random, nonce: None },
         })
+    }
+
+    /// Whether tokens are random, so that nobody can make them again.
+    #[must_use]
+    pub fn are_random(&self) -> bool {
+        self.0.is_none()
     }
 
     /// The token that was made with this nonce; `None` in the random mode.
@@ -139,21 +147,25 @@ pub(crate) fn random_hex<const N: usize>() -> anyhow::Result<String> {
     Ok(hex(&random_bytes::<N>()?))
 }
 
-fn random_bytes<const N: usize>() -> anyhow::Result<[u8; N]> {
+pub(crate) fn random_bytes<const N: usize>() -> anyhow::Result<[u8; N]> {
     let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow::anyhow!("the system's random source does not answer"))?;
     Ok(bytes)
 }
 
-fn key_file(data: &Path) -> anyhow::Result<String> {
+/// The key in a file of the data folder, made when it is missing.
+///
+/// # Errors
+/// Names the file and what it is for.
+pub(crate) fn key_file(data: &Path, name: &str, what: &str) -> anyhow::Result<String> {
     use anyhow::Context;
 
-    let path = data.join("wallet").join("token.key");
-    let place = || format!("{}: the master key of pass tokens (setting wallet.token_key)", path.display());
+    let path = data.join("wallet").join(name);
+    let place = || format!("{}: {what}", path.display());
     match std::fs::read_to_string(&path) {
         Ok(key) if key.trim().len() >= 32 => return Ok(key.trim().to_owned()),
         Ok(_) => anyhow::bail!(
-            "{} has fewer than 32 characters; restore it from a backup. A new one would make packages undownloadable",
+            "{} has fewer than 32 characters; restore it from a backup. With a new one, what the old one made is lost",
             place()
         ),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

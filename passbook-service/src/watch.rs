@@ -100,6 +100,24 @@ fn warn(builder: &Builder, now_ms: i64, warned_at: &mut HashMap<String, i64>) {
     }
 }
 
+/// Forgets former versions of passes that are too old or too many.
+pub(crate) async fn history(store: Store, clock: Clock, keep: i64, age_ms: i64, shutdown: Shutdown) {
+    loop {
+        match store.forget_versions(clock.now_ms() - age_ms, keep, HISTORY_PORTION).await {
+            Ok(gone) if gone >= HISTORY_PORTION.unsigned_abs() => continue,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "former versions of passes cannot be forgotten; trying again later"),
+        }
+        if !pause(&shutdown, HISTORY).await {
+            return;
+        }
+    }
+}
+
+/// How often former versions of passes are looked through, and how many are forgotten at a time.
+const HISTORY: Duration = Duration::from_secs(300);
+const HISTORY_PORTION: i64 = 1000;
+
 /// `false`: the shutdown came first.
 async fn pause(shutdown: &Shutdown, time: Duration) -> bool {
     tokio::select! {

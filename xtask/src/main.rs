@@ -32,7 +32,7 @@ enum Task {
     Audit,
     /// Tell what the tests need and what of it is here; install nothing
     Doctor,
-    /// Play the broker's engine in simulated time over many random histories
+    /// Play the broker's engine, or the pass service with its devices, over many random histories
     Simulate(simulate::SimulateArguments),
 }
 

@@ -1,5 +1,9 @@
 //! From a pass's fields to the bytes that a phone opens.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tidings_shared::recent::Recent;
+
 use super::fault::Faults;
 use super::identities::Identities;
 #[cfg(test)]
@@ -9,7 +13,7 @@ use super::render::{PassContent, TOKEN_STAND_IN};
 #[cfg(test)]
 use super::sha1_hex;
 use super::template::Template;
-use super::{archive, hex, manifest};
+use super::{hex, prepared::Prepared};
 
 /// A package that could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +26,7 @@ pub enum BuildError {
     Sign(String),
     /// Packing failed.
     #[error("the package cannot be packed: {0}")]
-    Pack(#[from] zip::result::ZipError),
+    Pack(String),
 }
 
 impl From<Faults> for BuildError {
@@ -35,13 +39,18 @@ impl From<Faults> for BuildError {
 pub struct Builder {
     issuer: Issuer,
     identities: Identities,
+    /// By a template's digest and whether its holder has signed up.
+    prepared: Mutex<Recent<(String, bool), Arc<Prepared>>>,
 }
+
+/// Templates that are kept ready for packing, in each of two generations.
+const PREPARED: usize = 256;
 
 impl Builder {
     /// A builder that signs with `identities`.
     #[must_use]
     pub fn new(issuer: Issuer, identities: impl Into<Identities>) -> Self {
-        Self { issuer, identities: identities.into() }
+        Self { issuer, identities: identities.into(), prepared: Mutex::new(Recent::new(PREPARED)) }
     }
 
     /// Who issues.
@@ -77,7 +86,12 @@ impl Builder {
     /// The rules that the pass breaks.
     pub fn fingerprint(&self, template: &Template, pass: PassContent<'_>) -> Result<String, Faults> {
         let pass_json = template.render(&self.issuer, pass, TOKEN_STAND_IN)?;
-        let manifest = manifest::manifest(template, &pass_json);
+        let prepared = self.prepared(template, pass.state.personalized).map_err(|error| {
+            let mut faults = Faults::default();
+            faults.add(&template.name, "its files", error);
+            faults
+        })?;
+        let manifest = prepared.manifest(&pass_json);
         Ok(hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &manifest).as_ref()))
     }
 
@@ -92,10 +106,22 @@ impl Builder {
         token: &str,
         now_ms: i64,
     ) -> Result<Vec<u8>, BuildError> {
-        let pass_json = template.render(&self.issuer, pass, token)?;
-        let manifest = manifest::manifest(template, &pass_json);
+        // The rules were checked when the pass became what it is.
+        let pass_json = template.render_again(&self.issuer, pass, token)?;
+        let prepared = self.prepared(template, pass.state.personalized).map_err(BuildError::Pack)?;
+        let manifest = prepared.manifest(&pass_json);
         let signature = self.sign(&manifest, now_ms)?;
-        Ok(archive::pack(template, &pass_json, &manifest, &signature)?)
+        prepared.pack(&pass_json, &manifest, &signature).map_err(BuildError::Pack)
+    }
+
+    fn prepared(&self, template: &Template, signed_up: bool) -> Result<Arc<Prepared>, String> {
+        let key = (template.digest.clone(), signed_up);
+        let kept = || self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(prepared) = kept().peek(&key) {
+            return Ok(prepared.clone());
+        }
+        let made = Arc::new(Prepared::new(template, signed_up)?);
+        Ok(kept().touch(key, || made).clone())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// One broken rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Fault {
     /// Where: `backgroundColor`, `storeCard.primaryFields[0].key`, or a file name.
     pub key: String,

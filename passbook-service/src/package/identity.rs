@@ -10,6 +10,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::certificate::{Certificate, DAY_MS};
+use super::sign::Form;
 
 /// From this many days before its end a certificate is warned about.
 const WARN_DAYS: i64 = 30;
@@ -45,6 +46,8 @@ pub struct SigningIdentity {
     pub(super) chain: Vec<Certificate>,
     /// When all of them are valid: from and until, ms since 1970.
     valid_ms: (i64, i64),
+    /// What all of its signatures have in common.
+    pub(super) form: Option<Form>,
 }
 
 /// Checks that failed at start, each with what was found and what to do.
@@ -188,7 +191,10 @@ impl SigningIdentity {
             .chain(&chain)
             .map(Certificate::validity_ms)
             .fold((i64::MIN, i64::MAX), |(latest, earliest), (from, until)| (latest.max(from), earliest.min(until)));
-        Ok(Self { key, certificate, chain, valid_ms })
+        let mut identity = Self { key, certificate, chain, valid_ms, form: None };
+        // Without it each signature is made from its beginning, which only costs time.
+        identity.form = Form::new(&identity).ok();
+        Ok(identity)
     }
 
     fn check(&self, pass_type: &str, team: &str) -> IdentityError {

@@ -38,6 +38,21 @@ pub(super) fn names(value: &Value, faults: &mut Faults) -> BTreeSet<String> {
     names
 }
 
+/// Whether every placeholder of this name has a default.
+pub(super) fn has_default(value: &Value, name: &str) -> bool {
+    let mut all = true;
+    visit(value, "", &mut |_, text| {
+        for piece in split(text).unwrap_or_default() {
+            if let Piece::Field { name: found, default } = piece
+                && found == name
+            {
+                all &= default.is_some();
+            }
+        }
+    });
+    all
+}
+
 /// The value with every placeholder replaced. `lookup` answers a field's value.
 ///
 /// # Errors

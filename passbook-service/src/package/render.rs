@@ -30,11 +30,13 @@ pub struct PassState {
     pub voided: bool,
     /// `expirationDate`, as it stands in `pass.json`.
     pub expires: Option<String>,
+    /// Its holder has signed up: the package no longer asks for that.
+    pub personalized: bool,
 }
 
 impl PassState {
     /// A pass that is not void and ends when its template says.
-    pub const NONE: Self = Self { voided: false, expires: None };
+    pub const NONE: Self = Self { voided: false, expires: None, personalized: false };
 
     fn lay_over(&self, pass: &mut Value) {
         let Value::Object(pass) = pass else { return };
@@ -86,6 +88,20 @@ impl Template {
     /// # Errors
     /// Missing fields, and every rule that the filled pass breaks.
     pub fn render(&self, issuer: &Issuer, pass: PassContent<'_>, token: &str) -> Result<Vec<u8>, Faults> {
+        let issued = self.filled(issuer, pass, token)?;
+        validate::pass(&without_templates(&issued), issuer.rules)?;
+        Ok(issued.to_string().into_bytes())
+    }
+
+    /// The same, for a pass that was checked when it became what it is.
+    ///
+    /// # Errors
+    /// Missing fields.
+    pub(super) fn render_again(&self, issuer: &Issuer, pass: PassContent<'_>, token: &str) -> Result<Vec<u8>, Faults> {
+        Ok(self.filled(issuer, pass, token)?.to_string().into_bytes())
+    }
+
+    fn filled(&self, issuer: &Issuer, pass: PassContent<'_>, token: &str) -> Result<Value, Faults> {
         let serial = Value::String(pass.serial.to_owned());
         let pass_type = Value::String(issuer.pass_type.clone());
         let lookup = |name: &str| match name {
@@ -95,9 +111,7 @@ impl Template {
         };
         let mut filled = placeholder::fill(&self.pass, &lookup)?;
         pass.state.lay_over(&mut filled);
-        let issued = self.with_issuer(issuer, &serial, pass.user_info, token, filled);
-        validate::pass(&without_templates(&issued), issuer.rules)?;
-        Ok(issued.to_string().into_bytes())
+        Ok(self.with_issuer(issuer, &serial, pass.user_info, token, filled))
     }
 
     /// Identifies what a rendered pass depends on besides its own fields. Begins with the revision of an uploaded

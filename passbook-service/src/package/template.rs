@@ -88,7 +88,8 @@ impl Template {
         let mut faults = Faults::default();
         let mut pass = None;
         let mut kept = BTreeMap::new();
-        let mut strings = BTreeMap::new();
+        let (strings, found) = strings_in(&files);
+        faults.extend(found);
         for (file, bytes) in files {
             if RESERVED.contains(&file.as_str()) {
                 faults.add(file, "a file of that name", "is made by the service: take it out of the template");
@@ -99,20 +100,14 @@ impl Template {
                 }
             } else {
                 check_file(&file, &bytes, &mut faults);
-                if let Some(language) = file.strip_suffix(".lproj/pass.strings") {
-                    match strings::parse(&bytes) {
-                        Ok(texts) => drop(strings.insert(language.to_owned(), texts)),
-                        Err((line, found)) => {
-                            faults.add(format!("{file}, line {line}"), found, "a line is written \"key\" = \"value\";")
-                        }
-                    }
-                }
                 kept.insert(file, TemplateFile { sha1: sha1_hex(&bytes), bytes: bytes.into() });
             }
         }
         if !kept.contains_key("icon.png") {
             faults.add("icon.png", "nothing", "is required: the icon on the lock screen and in mails (29 x 29 points)");
         }
+        let signup = kept.get(super::signup::FILE).map(|file| &*file.bytes);
+        super::signup::check(signup, kept.keys().map(String::as_str), &mut faults);
         let Some(pass) = pass else {
             faults.add("pass.json", "nothing readable", "is required");
             return Err(faults);
@@ -123,6 +118,26 @@ impl Template {
         let digest = digest_of(&pass, &kept);
         let warnings = super::warnings::of(&pass, &kept, &strings);
         Ok(Self { name: name.to_owned(), pass, files: kept, fields, digest, strings, warnings, revision: 0 })
+    }
+
+    /// A template that is one pass: to be looked at.
+    pub(super) fn of_package(pass: Value, files: Vec<(String, Vec<u8>)>, strings: BTreeMap<String, Strings>) -> Self {
+        let kept = files.into_iter().filter(|(name, _)| name.ends_with(".png"));
+        let files =
+            kept.map(|(name, bytes)| (name, TemplateFile { sha1: sha1_hex(&bytes), bytes: bytes.into() })).collect();
+        let (name, digest) = (String::new(), String::new());
+        Self { name, pass, files, fields: BTreeSet::new(), digest, strings, warnings: Vec::new(), revision: 0 }
+    }
+
+    /// Whether a pass needs no value for this field.
+    pub(super) fn has_default(&self, field: &str) -> bool {
+        placeholder::has_default(&self.pass, field)
+    }
+
+    /// Whether its passes ask their holder to sign up.
+    #[must_use]
+    pub fn asks_to_sign_up(&self) -> bool {
+        self.files.contains_key(super::signup::FILE)
     }
 
     /// A file of the template, by its name in the package, with the hexadecimal SHA-1 of its content.
@@ -140,6 +155,21 @@ impl Template {
     pub(super) fn check(issued: &Value, rules: Rules) -> Result<(), Faults> {
         validate::pass(issued, rules)
     }
+}
+
+/// The texts of each language in these files, and what is wrong with them.
+pub(super) fn strings_in(files: &[(String, Vec<u8>)]) -> (BTreeMap<String, Strings>, Faults) {
+    let (mut read, mut faults) = (BTreeMap::new(), Faults::default());
+    for (file, bytes) in files {
+        let Some(language) = file.strip_suffix(".lproj/pass.strings") else { continue };
+        match strings::parse(bytes) {
+            Ok(texts) => drop(read.insert(language.to_owned(), texts)),
+            Err((line, found)) => {
+                faults.add(format!("{file}, line {line}"), found, "a line is written \"key\" = \"value\";");
+            }
+        }
+    }
+    (read, faults)
 }
 
 fn digest_of(pass: &Value, files: &BTreeMap<String, TemplateFile>) -> String {

@@ -10,7 +10,7 @@ use crate::package::{PassContent, PassState};
 use crate::token::Algorithm;
 
 const COLUMNS: &str = "pass_type, serial, template, fields, user_info, token_algorithm, token_hash, token_nonce, \
-                       basis, fingerprint, last_modified, revision, created_at, updated_at, voided, expires";
+                       basis, fingerprint, last_modified, revision, created_at, updated_at, voided, expires, personalized";
 
 /// A pass as it is stored.
 #[derive(Clone, Debug)]
@@ -309,7 +309,7 @@ impl Store {
 async fn write_pass(transaction: &mut Transaction<'static, Any>, pass: &PassRow) -> Result<(), StorageError> {
     sqlx::query(
         "UPDATE wallet_passes SET fields = $1, user_info = $2, basis = $3, fingerprint = $4, last_modified = $5, revision = $6, \
-         updated_at = $7, voided = $8, expires = $9 WHERE pass_type = $10 AND serial = $11",
+         updated_at = $7, voided = $8, expires = $9, personalized = $10 WHERE pass_type = $11 AND serial = $12",
     )
     .bind(object_text(&pass.fields))
     .bind(pass.user_info.as_ref().map(Value::to_string))
@@ -320,6 +320,7 @@ async fn write_pass(transaction: &mut Transaction<'static, Any>, pass: &PassRow)
     .bind(pass.updated_at)
     .bind(i64::from(pass.state.voided))
     .bind(pass.state.expires.as_deref())
+    .bind(i64::from(pass.state.personalized))
     .bind(&pass.id.pass_type)
     .bind(&pass.id.serial)
     .execute(&mut **transaction)
@@ -353,7 +354,11 @@ pub(super) fn pass_from(row: &AnyRow) -> Result<PassRow, StorageError> {
         revision: row.try_get("revision")?,
         created_at: row.try_get("created_at")?,
         updated_at: row.try_get("updated_at")?,
-        state: PassState { voided: row.try_get::<i64, _>("voided")? != 0, expires: row.try_get("expires")? },
+        state: PassState {
+            voided: row.try_get::<i64, _>("voided")? != 0,
+            expires: row.try_get("expires")?,
+            personalized: row.try_get::<i64, _>("personalized")? != 0,
+        },
         id,
     })
 }

@@ -2,6 +2,7 @@
 
 use sqlx::Row;
 use tidings_shared::storage::StorageError;
+use tidings_shared::storage::rows::{portions, statement, values};
 
 use super::Store;
 
@@ -20,6 +21,8 @@ pub struct DuePush {
     pub token_at: i64,
     /// Failed attempts so far.
     pub attempts: i64,
+    /// It has a reason: the device has passes of the type, has not seen the tag, and is not in quarantine.
+    pub wanted: bool,
 }
 
 /// What became of a claimed push.
@@ -46,11 +49,15 @@ impl Store {
         if due.is_none() {
             return Ok(Vec::new());
         }
+        let _turn = self.database.turn().wait().await;
         let lock = self.database.dialect().for_update_skip_locked();
         let claimed = sqlx::query(sqlx::AssertSqlSafe(format!(
             "UPDATE wallet_pushes SET due_at = $2 WHERE (device, pass_type) IN \
              (SELECT device, pass_type FROM wallet_pushes WHERE due_at <= $1 ORDER BY due_at LIMIT $3{lock}) \
              RETURNING device, pass_type, tag, attempts, \
+             (SELECT COUNT(*) FROM wallet_registrations r WHERE r.device = wallet_pushes.device \
+              AND r.pass_type = wallet_pushes.pass_type AND wallet_pushes.sent_tag < wallet_pushes.tag \
+              AND NOT EXISTS (SELECT 1 FROM wallet_devices d WHERE d.device = r.device AND d.quarantined_at IS NOT NULL)) AS held, \
              (SELECT push_token FROM wallet_devices d WHERE d.device = wallet_pushes.device) AS push_token, \
              (SELECT token_at FROM wallet_devices d WHERE d.device = wallet_pushes.device) AS token_at"
         )))
@@ -67,6 +74,7 @@ impl Store {
                     pass_type: row.try_get("pass_type")?,
                     tag: row.try_get("tag")?,
                     attempts: row.try_get("attempts")?,
+                    wanted: row.try_get::<i64, _>("held")? > 0,
                     push_token: row.try_get::<Option<String>, _>("push_token")?.unwrap_or_default(),
                     token_at: row.try_get::<Option<i64>, _>("token_at")?.unwrap_or_default(),
                 })
@@ -74,66 +82,61 @@ impl Store {
             .collect()
     }
 
-    /// Whether a claimed push still has a reason: the device has passes of the type, has not seen the tag, and is not in
-    /// quarantine.
+    /// Notes what became of claimed pushes. A change that came meanwhile makes one due again after the interval; one that
+    /// was sent with a push token that the device has replaced meanwhile is due at once.
     ///
     /// # Errors
-    /// When the database fails.
-    pub async fn is_wanted(&self, push: &DuePush) -> Result<bool, StorageError> {
-        let row = sqlx::query(
-            "SELECT p.device FROM wallet_pushes p JOIN wallet_devices d ON d.device = p.device AND d.quarantined_at IS NULL \
-             WHERE p.device = $1 AND p.pass_type = $2 AND p.sent_tag < $3 AND EXISTS \
-             (SELECT 1 FROM wallet_registrations r WHERE r.device = p.device AND r.pass_type = p.pass_type)",
-        )
-        .bind(&push.device)
-        .bind(&push.pass_type)
-        .bind(push.tag)
-        .fetch_optional(self.database.pool())
-        .await?;
-        Ok(row.is_some())
-    }
-
-    /// Notes what became of a claimed push. A change that came meanwhile makes it due again after the interval.
-    ///
-    /// # Errors
-    /// When the database fails; the push comes again when its lease ends, with the same idempotency key.
-    pub async fn settle_push(
+    /// When the database fails; the pushes come again when their lease ends, with the same idempotency keys.
+    pub async fn settle_pushes(
         &self,
-        push: &DuePush,
-        result: &PushResult,
+        settled: &[(DuePush, PushResult)],
         now_ms: i64,
         interval_ms: i64,
     ) -> Result<(), StorageError> {
-        let sent = format!(
-            "UPDATE wallet_pushes SET sent_tag = $1, pushed_at = $2, attempts = 0, last_error = NULL, notification = $3, \
-             notified_token_at = $4, due_at = CASE WHEN tag > $1 THEN $2 + $5 ELSE NULL END, {} \
-             WHERE device = $6 AND pass_type = $7 AND sent_tag < $1",
-            super::pruning::count_unanswered("$2")
-        );
-        let query = match result {
-            PushResult::Sent(notification) => sqlx::query(sqlx::AssertSqlSafe(sent))
-                .bind(push.tag)
-                .bind(now_ms)
-                .bind(notification.as_deref())
-                .bind(push.token_at)
-                .bind(interval_ms),
-            PushResult::Dropped(why) => sqlx::query(
-                "UPDATE wallet_pushes SET sent_tag = $1, pushed_at = $2, attempts = 0, last_error = $3, \
-                 due_at = CASE WHEN tag > $1 THEN $2 + $4 ELSE NULL END WHERE device = $5 AND pass_type = $6 AND sent_tag < $1",
-            )
-            .bind(push.tag)
-            .bind(now_ms)
-            .bind(why.as_str())
-            .bind(interval_ms),
-            PushResult::Later(due_at, why) => sqlx::query(
-                "UPDATE wallet_pushes SET attempts = attempts + 1, due_at = $2, last_error = $3 \
-                 WHERE device = $4 AND pass_type = $5 AND sent_tag < $1",
-            )
-            .bind(push.tag)
-            .bind(*due_at)
-            .bind(why.as_str()),
-        };
-        query.bind(&push.device).bind(&push.pass_type).execute(self.database.pool()).await?;
+        let of = |kind: fn(&PushResult) -> bool| settled.iter().filter(|(_, result)| kind(result)).collect::<Vec<_>>();
+        let sent = of(|result| matches!(result, PushResult::Sent(_)));
+        let dropped = of(|result| matches!(result, PushResult::Dropped(_)));
+        let later = of(|result| matches!(result, PushResult::Later(..)));
+        let which = "WHERE wallet_pushes.device = v.device AND wallet_pushes.pass_type = v.pass_type AND wallet_pushes.sent_tag < v.tag";
+        let done = "sent_tag = v.tag, pushed_at = v.now, attempts = 0, \
+                    due_at = CASE WHEN wallet_pushes.tag > v.tag THEN v.at ELSE NULL END";
+        let unanswered = super::pruning::count_unanswered("v.now");
+        let replaced = "(SELECT 1 FROM wallet_devices d WHERE d.device = v.device AND d.push_token <> v.push_token)";
+        let statements = [
+            (
+                &sent,
+                format!(
+                    "{done}, last_error = NULL, notification = NULLIF(v.word, ''), notified_token_at = v.token_at, {unanswered} \
+                     FROM v {which} AND NOT EXISTS {replaced}"
+                ),
+            ),
+            // What is left of them waits for nothing but the new token.
+            (&sent, format!("attempts = 0, due_at = v.now FROM v {which}")),
+            (&dropped, format!("{done}, last_error = v.word FROM v {which}")),
+            (&later, format!("attempts = attempts + 1, due_at = v.at, last_error = v.word FROM v {which}")),
+        ];
+        let _turn = self.database.turn().wait().await;
+        let mut transaction = self.begin().await?;
+        for (settled, set) in statements {
+            for portion in portions(settled) {
+                let values = values(portion.len(), 8);
+                let text = format!(
+                    "WITH v (device, pass_type, tag, push_token, token_at, word, at, now) AS (VALUES {values}) UPDATE wallet_pushes SET {set}"
+                );
+                let mut query = sqlx::query(statement(&transaction, &text));
+                for (push, result) in portion {
+                    let (word, at) = match result {
+                        PushResult::Sent(name) => (name.as_deref().unwrap_or_default(), now_ms + interval_ms),
+                        PushResult::Dropped(why) => (why.as_str(), now_ms + interval_ms),
+                        PushResult::Later(at, why) => (why.as_str(), *at),
+                    };
+                    query = query.bind(&push.device).bind(&push.pass_type).bind(push.tag).bind(&push.push_token);
+                    query = query.bind(push.token_at).bind(word).bind(at).bind(now_ms);
+                }
+                query.execute(&mut *transaction).await?;
+            }
+        }
+        transaction.commit().await?;
         Ok(())
     }
 

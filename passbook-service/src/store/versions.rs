@@ -123,7 +123,11 @@ fn version_from(row: &AnyRow) -> Result<Version, StorageError> {
             .map(|text| serde_json::from_str(&text))
             .transpose()
             .map_err(|_| corrupt("user_info is no JSON"))?,
-        state: PassState { voided: row.try_get::<i64, _>("voided")? != 0, expires: row.try_get("expires")? },
+        state: PassState {
+            voided: row.try_get::<i64, _>("voided")? != 0,
+            expires: row.try_get("expires")?,
+            ..PassState::NONE
+        },
         fingerprint: row.try_get("fingerprint")?,
         last_modified: row.try_get("last_modified")?,
         updated_at: row.try_get("updated_at")?,

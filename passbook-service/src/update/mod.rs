@@ -5,6 +5,8 @@
 //! push-gateway. So a push is never sent before its change is listed, and a change never listed before it is there.
 
 mod change;
+mod diff;
+mod jobs;
 mod passes;
 pub mod pusher;
 pub mod sequencer;
@@ -12,6 +14,8 @@ mod sweep;
 mod tag;
 
 pub use change::{ChangeError, Changed, Create, Created, Patch, Prepared};
+pub use diff::{Difference, differences};
+pub use jobs::Jobs;
 pub use passes::Passes;
 pub(crate) use pusher::is_push_token;
 pub use sweep::keep_current;

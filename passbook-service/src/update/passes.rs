@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tidings_shared::clock::Clock;
 
 use super::change::{ChangeError, Changed, Create, Created, Draft, Patch, Prepared};
@@ -106,7 +106,7 @@ impl Passes {
         create.fields.retain(|_, value| !value.is_null());
         check_fields(&template, create.fields.keys())?;
         let user_info = create.user_info.filter(|value| !value.is_null());
-        let state = PassState { voided: false, expires: create.expires };
+        let state = PassState { expires: create.expires, ..PassState::NONE };
         let content =
             PassContent { serial: &serial, fields: &create.fields, user_info: user_info.as_ref(), state: &state };
         let fingerprint = builder.fingerprint(&template, content).map_err(ChangeError::Invalid)?;
@@ -197,6 +197,30 @@ impl Passes {
         Ok(self.update(&pass.id, Draft::of).await?.pass)
     }
 
+    /// Whether a pass asks its holder to sign up, and nobody has.
+    #[must_use]
+    pub fn asks_to_sign_up(&self, pass: &PassRow) -> bool {
+        !pass.state.personalized && self.catalog.get(&pass.template).is_some_and(|template| template.asks_to_sign_up())
+    }
+
+    /// Notes that the holder has signed up: a new version of the pass no longer asks for it, and shows what they gave
+    /// where the template has placeholders of those names.
+    ///
+    /// # Errors
+    /// See [`ChangeError`]; the pass is as it was then.
+    pub async fn sign_up(&self, id: &PassId, info: &Map<String, Value>) -> Result<(), ChangeError> {
+        let stored = self.update(id, |pass| {
+            let mut draft = Draft::of(pass);
+            draft.state.personalized = true;
+            if let Some(template) = self.catalog.get(&pass.template) {
+                let known = info.iter().filter(|(name, value)| template.fields.contains(*name) && value.is_string());
+                draft.fields.extend(known.map(|(name, value)| (name.clone(), value.clone())));
+            }
+            draft
+        });
+        stored.await.map(drop)
+    }
+
     /// Deletes a pass: devices that still have it are answered like strangers.
     ///
     /// # Errors
@@ -210,6 +234,12 @@ impl Passes {
     pub fn token_of(&self, pass: &PassRow) -> Option<String> {
         let token = self.tokens.derive(&pass.id.pass_type, &pass.id.serial, pass.token_nonce.as_deref()?)?;
         token::fits(&token, Some((pass.token_algorithm, &pass.token_hash))).then_some(token)
+    }
+
+    /// Whether tokens are random: only their hashes are kept then.
+    #[must_use]
+    pub fn holds_hashes_only(&self) -> bool {
+        self.tokens.are_random()
     }
 
     /// Makes tokens.

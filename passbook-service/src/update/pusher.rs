@@ -5,20 +5,24 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use http::StatusCode;
+use serde_json::Value;
 use tidings_shared::auth::ServiceKeys;
 use tidings_shared::clock::Clock;
 use tidings_shared::health::Dependency;
 use tidings_shared::lifecycle::Shutdown;
-use tidings_shared::push_api::{Environment, Provider, Push, SendNotification, To, TokenTarget};
+use tidings_shared::push_api::{
+    BatchAnswer, BatchResult, Environment, Provider, Push, SendNotification, To, TokenTarget,
+};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 
 use crate::metrics::{Metrics, Outcome};
 use crate::package::hex;
 use crate::store::{DuePush, PushResult, Store};
 
-/// How many requests are under way at once.
-const CONCURRENCY: i64 = 16;
+/// Most pushes of one request to the gateway, which takes a thousand.
+const BATCH: i64 = 500;
+/// The longest collapse id that APNs takes, bytes.
+const LONGEST_COLLAPSE_ID: usize = 64;
 /// A claimed push that nobody settles belongs to the next who asks after this.
 const LEASE_MS: i64 = 60_000;
 /// How often due pushes are looked for without being told.
@@ -68,21 +72,16 @@ impl Pusher {
     async fn send_all(&self, shutdown: &Shutdown) {
         while !shutdown.is_down() {
             let now = self.clock.now_ms();
-            match self.store.claim_pushes(now, now + LEASE_MS, CONCURRENCY).await {
+            match self.store.claim_pushes(now, now + LEASE_MS, BATCH).await {
                 Ok(pushes) if !pushes.is_empty() => {
-                    let mut sending = JoinSet::new();
-                    for push in pushes {
-                        let pusher = self.clone();
-                        sending.spawn(async move { pusher.handle(push).await });
-                    }
                     let grace = async {
                         shutdown.wait().await;
                         tokio::time::sleep(GRACE).await;
                     };
                     tokio::select! {
-                        () = async { while sending.join_next().await.is_some() {} } => {}
+                        () = self.handle(pushes) => {}
                         // What is cut off here is sent again, with the same key, once its lease has ended.
-                        () = grace => sending.shutdown().await,
+                        () = grace => {}
                     }
                     continue;
                 }
@@ -131,104 +130,122 @@ impl Pusher {
         }
     }
 
-    async fn handle(&self, push: DuePush) {
-        let result = match self.store.is_wanted(&push).await {
-            Ok(true) if !is_push_token(&push.push_token) => {
-                PushResult::Dropped("the push token cannot be one: 32 to 256 hexadecimal digits are".to_owned())
+    async fn handle(&self, pushes: Vec<DuePush>) {
+        let (mut wanted, mut settled) = (Vec::new(), Vec::new());
+        for push in pushes {
+            let reason = if !push.wanted {
+                Some("the device has seen the change, has no pass of this type any more, or is in quarantine")
+            } else if !is_push_token(&push.push_token) {
+                Some("the push token cannot be one: 32 to 256 hexadecimal digits are")
+            } else {
+                None
+            };
+            match reason {
+                Some(reason) => settled.push((push, PushResult::Dropped(reason.to_owned()))),
+                None => wanted.push(push),
             }
-            Ok(true) => self.send(&push).await,
-            Ok(false) => PushResult::Dropped(
-                "the device has seen the change, has no pass of this type any more, or is in quarantine".to_owned(),
-            ),
-            // The lease ends by itself.
-            Err(error) => return tracing::warn!(%error, "a push waits for the database"),
-        };
-        let outcome = match &result {
-            PushResult::Sent(_) => Outcome::Sent,
-            PushResult::Dropped(_) => Outcome::Dropped,
-            PushResult::Later(..) => Outcome::Retried,
-        };
-        self.metrics.push(outcome);
-        if let Err(error) = self.store.settle_push(&push, &result, self.clock.now_ms(), self.interval_ms).await {
-            tracing::warn!(%error, "a push's result cannot be stored; it is sent again with the same idempotency key");
+        }
+        if !wanted.is_empty() {
+            let results = self.send(&wanted).await;
+            settled.extend(wanted.into_iter().zip(results));
+        }
+        for (_, result) in &settled {
+            self.metrics.push(match result {
+                PushResult::Sent(_) => Outcome::Sent,
+                PushResult::Dropped(_) => Outcome::Dropped,
+                PushResult::Later(..) => Outcome::Retried,
+            });
+        }
+        if let Err(error) = self.store.settle_pushes(&settled, self.clock.now_ms(), self.interval_ms).await {
+            tracing::warn!(%error, "results of pushes cannot be stored; they are sent again with the same idempotency keys");
         }
     }
 
-    async fn send(&self, push: &DuePush) -> PushResult {
-        let to = To::Token(TokenTarget {
-            provider: Provider::Apns,
-            app: push.pass_type.clone(),
-            token: push.push_token.clone(),
-            environment: Environment::Production,
-            registered_at_ms: Some(push.token_at),
-        });
-        let body = SendNotification::new(to, Push::Pass {});
-        let mut request = self
-            .client
-            .post(format!("{}/v1/notifications", self.gateway_url))
-            .header("Idempotency-Key", idempotency_key(push))
-            .json(&body);
+    /// Hands pushes to the gateway in one request; a result for each.
+    async fn send(&self, pushes: &[DuePush]) -> Vec<PushResult> {
+        let body = serde_json::json!({ "notifications": pushes.iter().map(item).collect::<Vec<_>>() });
+        let mut request = self.client.post(format!("{}/v1/notifications/batch", self.gateway_url)).json(&body);
         if let Some(key) = self.keys.current() {
             request = request.bearer_auth(key);
         }
+        let all_later = |why: String, retry_after: Option<i64>| {
+            self.note_trouble(pushes.len(), &pushes[0], &why);
+            pushes.iter().map(|push| self.later(push, retry_after, why.clone())).collect()
+        };
         let answer = match request.send().await {
             Ok(answer) => answer,
-            Err(error) => {
-                let why = format!("{} does not answer ({})", self.gateway_url, short(&error));
-                return self.later(push, None, why);
-            }
+            Err(error) => return all_later(format!("{} does not answer ({})", self.gateway_url, short(&error)), None),
         };
         let status = answer.status();
         let retry_after =
             answer.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<i64>().ok());
-        if status.is_success() {
-            self.note_refusal(None);
-            // Its name is how "this token is gone" finds the device.
-            let named = answer.json::<tidings_shared::push_api::Notification>().await.ok();
-            return PushResult::Sent(named.map(|notification| notification.id));
-        }
         let text = answer.text().await.unwrap_or_default();
-        let code = serde_json::from_str::<serde_json::Value>(&text)
-            .ok()
-            .and_then(|body| body.pointer("/error/code")?.as_str().map(str::to_owned))
-            .unwrap_or_default();
+        if !status.is_success() {
+            let code = serde_json::from_str::<Value>(&text).ok();
+            let code = code.as_ref().and_then(|body| body.pointer("/error/code")?.as_str()).unwrap_or_default();
+            let mut why = format!("the push-gateway answered {status} {code}");
+            if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                why = format!("{why}: the first of keys.service must be one of the push-gateway's");
+            }
+            self.note_refusal(Some(why.clone()));
+            return all_later(why, retry_after);
+        }
+        let results = serde_json::from_str::<BatchAnswer>(&text).map(|answer| answer.results).unwrap_or_default();
+        if results.len() != pushes.len() {
+            return all_later("the push-gateway's answer does not fit the request".to_owned(), None);
+        }
+        let mut refusal = None;
+        let results =
+            pushes.iter().zip(results).map(|(push, result)| self.result(push, &result, retry_after, &mut refusal));
+        let results: Vec<_> = results.collect();
+        self.note_refusal(refusal);
+        results
+    }
+
+    /// What the gateway's answer to one push means for it. `refusal`: why the gateway refuses all that are like it.
+    fn result(
+        &self,
+        push: &DuePush,
+        result: &BatchResult,
+        retry_after: Option<i64>,
+        refusal: &mut Option<String>,
+    ) -> PushResult {
+        let status = StatusCode::from_u16(result.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        // The key was used for this very push before.
+        if status.is_success() || status == StatusCode::CONFLICT {
+            // Its name is how "this token is gone" finds the device.
+            return PushResult::Sent(result.notification.as_ref().map(|notification| notification.id.clone()));
+        }
+        let code = result.error.as_ref().and_then(|error| error["code"].as_str()).unwrap_or_default();
         let why = format!("the push-gateway answered {status} {code}");
-        match status {
-            // The key was used for this very push before.
-            StatusCode::CONFLICT => PushResult::Sent(None),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                let why = format!("{why}: the first of keys.service must be one of the push-gateway's");
-                self.note_refusal(Some(why.clone()));
-                self.later(push, retry_after, why)
-            }
-            // Its configuration lacks this pass type: somebody is going to mend that.
-            _ if CONFIGURATION.contains(&code.as_str()) => {
-                let why =
-                    format!("{why}: it needs an app with the name of the pass type, push.apps.\"{}\"", push.pass_type);
-                self.note_refusal(Some(why.clone()));
-                self.later(push, retry_after, why)
-            }
-            status
-                if status.is_client_error()
-                    && status != StatusCode::TOO_MANY_REQUESTS
-                    && push.attempts + 1 >= WRONG_ATTEMPTS =>
-            {
-                tracing::error!(pass_type = push.pass_type, "{why}; the push is given up");
-                PushResult::Dropped(why)
-            }
-            _ => {
-                if status.is_server_error() {
-                    self.note_refusal(Some(why.clone()));
-                }
-                self.later(push, retry_after, why)
-            }
+        // Its configuration lacks this pass type: somebody is going to mend that.
+        if CONFIGURATION.contains(&code) {
+            let why =
+                format!("{why}: it needs an app with the name of the pass type, push.apps.\"{}\"", push.pass_type);
+            self.note_trouble(1, push, &why);
+            *refusal = Some(why.clone());
+            return self.later(push, retry_after, why);
+        }
+        let ours = status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS;
+        if ours && push.attempts + 1 >= WRONG_ATTEMPTS {
+            tracing::error!(pass_type = push.pass_type, "{why}; the push is given up");
+            return PushResult::Dropped(why);
+        }
+        self.note_trouble(1, push, &why);
+        if status.is_server_error() {
+            *refusal = Some(why.clone());
+        }
+        self.later(push, retry_after, why)
+    }
+
+    /// Told once for each push, at its first failure.
+    fn note_trouble(&self, pushes: usize, push: &DuePush, why: &str) {
+        if push.attempts == 0 {
+            tracing::warn!(pass_type = push.pass_type, pushes, "{why}; tried again");
         }
     }
 
     fn later(&self, push: &DuePush, retry_after_s: Option<i64>, why: String) -> PushResult {
-        if push.attempts == 0 {
-            tracing::warn!(pass_type = push.pass_type, "{why}; the push is tried again");
-        }
         let doublings = u32::try_from(push.attempts.clamp(0, 20)).unwrap_or(20);
         let pause = (FIRST_PAUSE_MS << doublings).min(LONGEST_PAUSE_MS);
         let pause = pause.max(retry_after_s.unwrap_or(0).clamp(0, 3600) * 1000);
@@ -243,6 +260,23 @@ impl Pusher {
         }
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
+}
+
+/// One of a batch.
+fn item(push: &DuePush) -> Value {
+    let to = To::Token(TokenTarget {
+        provider: Provider::Apns,
+        app: push.pass_type.clone(),
+        token: push.push_token.clone(),
+        environment: Environment::Production,
+        registered_at_ms: Some(push.token_at),
+    });
+    let mut notification = SendNotification::new(to, Push::Pass {});
+    // Of several pushes that a sleeping phone has not had, one is enough.
+    notification.collapse_id = Some(push.pass_type.clone()).filter(|id| id.len() <= LONGEST_COLLAPSE_ID);
+    let mut item = serde_json::to_value(notification).unwrap_or_default();
+    item["idempotency_key"] = idempotency_key(push).into();
+    item
 }
 
 /// The same push gets the same key, whoever sends it and however often.
@@ -296,6 +330,7 @@ mod tests {
             push_token: "t".into(),
             token_at: 0,
             attempts: 0,
+            wanted: true,
         };
         let key = idempotency_key(&push);
         assert_eq!(key, idempotency_key(&DuePush { attempts: 5, ..push.clone() }));

@@ -2,6 +2,8 @@
 
 mod api;
 mod authenticate;
+mod bundle;
+mod download;
 mod guard;
 mod http_date;
 mod image;
@@ -11,6 +13,7 @@ mod log;
 mod order;
 mod pass;
 mod path;
+mod personalize;
 mod registration;
 
 pub use api::openapi;
@@ -36,10 +39,11 @@ use tower_http::timeout::TimeoutLayer;
 use crate::campaign::Question;
 use crate::diagnose::Recorder;
 use crate::google::Google;
+use crate::link::{LinkedPass, Links};
 use crate::metrics::Metrics;
 use crate::order::OrderCatalog;
 use crate::store::Store;
-use crate::update::Passes;
+use crate::update::{Jobs, Passes};
 
 pub use limits::Limits;
 
@@ -52,6 +56,12 @@ pub struct Service {
     pub store: Store,
     /// Passes and how they change.
     pub passes: Passes,
+    /// Changes of many passes.
+    pub jobs: Jobs,
+    /// Makes and opens links to download pages.
+    pub links: Links,
+    /// How long a link opens, ms.
+    pub links_ttl_ms: i64,
     /// Device logs.
     pub recorder: Recorder,
     /// Keys of the service API.
@@ -70,6 +80,38 @@ pub struct Service {
     pub orders: OrderCatalog,
     /// Google Wallet, if it is configured.
     pub google: Option<Arc<Google>>,
+}
+
+impl AsRef<Passes> for Service {
+    fn as_ref(&self) -> &Passes {
+        &self.passes
+    }
+}
+
+impl Service {
+    /// The address of a download page for these passes, and its end (ms since 1970). `ttl_s`: for how many seconds;
+    /// `None`: as configured.
+    ///
+    /// # Errors
+    /// 400 for a time that cannot be.
+    pub fn download_link(&self, passes: Vec<LinkedPass>, ttl_s: Option<i64>) -> Result<(String, i64), ApiError> {
+        /// Longer than this nobody can say who has the link.
+        const LONGEST_S: i64 = 10 * 366 * 86_400;
+        let ttl_ms = match ttl_s {
+            Some(seconds) if (1..=LONGEST_S).contains(&seconds) => seconds * 1000,
+            Some(seconds) => {
+                let message = format!("ttl: found {seconds}; a link opens for 1 to {LONGEST_S} seconds");
+                return Err(ApiError::new(StatusCode::BAD_REQUEST, "request_invalid", message));
+            }
+            None => self.links_ttl_ms,
+        };
+        let ends_at = self.clock.now_ms() + ttl_ms;
+        let link = self.links.seal(passes, ends_at).map_err(|error| {
+            tracing::error!(%error, "a link cannot be made");
+            ApiError::internal()
+        })?;
+        Ok((format!("{}/get/{link}", self.public_url), ends_at))
+    }
 }
 
 /// The service, once its database answers.
@@ -106,10 +148,12 @@ pub fn router(door: Door, metrics: Metrics, limits: Arc<Limits>) -> Router {
             post(registration::register).merge(delete(registration::unregister)),
         )
         .route("/v1/passes/{pass_type}/{serial}", get(pass::get))
+        .route("/v1/passes/{pass_type}/{serial}/personalize", post(personalize::personalize))
         .route("/v1/orders/{order_type}/{order_identifier}", get(order::get))
         .route("/v1/log", post(log::log));
     let routes = apple
         .merge(api::router(door.clone()))
+        .merge(download::router())
         .route("/get/image/{template}/{file}", get(image::image))
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address"))
         .method_not_allowed_fallback(async || {

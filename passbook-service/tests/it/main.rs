@@ -10,6 +10,7 @@
 
 mod api;
 mod campaign;
+mod certificates;
 mod diagnose;
 mod google;
 mod import;
@@ -20,6 +21,8 @@ mod openapi;
 mod orders;
 mod package;
 mod pass;
+mod personalize;
+mod product;
 mod pruning;
 mod pushes;
 mod registration;

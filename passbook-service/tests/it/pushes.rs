@@ -2,9 +2,10 @@
 //! cannot be real.
 
 use serde_json::json;
-use tidings_passbook_service::store::{PassId, PassUpdate, Store};
+use tidings_passbook_service::package::PassState;
+use tidings_passbook_service::store::{Batch, Client, DuePush, NewPass, PassId, PassUpdate, PushResult, Store};
 use tidings_shared::clock::Clock;
-use tidings_shared::storage::Database;
+use tidings_shared::storage::{Database, testing};
 
 use crate::support::{KEY, PASS_TYPE, Running, eventually, push_token};
 
@@ -197,4 +198,49 @@ async fn a_gateway_that_does_not_know_the_pass_type_is_said_and_the_push_is_kept
         answer.status().is_success().then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_push_token_that_rotates_while_a_push_is_under_way_gets_the_push_too() {
+    for database in testing::databases().await {
+        let store = Store::new(database.clone());
+        store.start_clock("e").await.unwrap();
+        let id = PassId { pass_type: PASS_TYPE.to_owned(), serial: "1".to_owned() };
+        let pass = NewPass {
+            id: id.clone(),
+            template: "example".to_owned(),
+            fields: serde_json::Map::new(),
+            user_info: None,
+            state: PassState::NONE,
+            token_hash: "h".to_owned(),
+            token_nonce: None,
+            basis: "b".to_owned(),
+            fingerprint: "f".to_owned(),
+        };
+        assert!(store.insert_pass(&pass, 0).await.unwrap());
+        store.register("a", Client::Apple, &id, &push_token(1), 1).await.unwrap();
+        let change = store.update_pass::<()>(&id, 2, |pass| {
+            Ok(Some(PassUpdate {
+                fields: pass.fields.clone(),
+                user_info: None,
+                state: pass.state.clone(),
+                basis: pass.basis.clone(),
+                fingerprint: "another".to_owned(),
+                keep: false,
+            }))
+        });
+        change.await.unwrap().unwrap().unwrap();
+        assert!(matches!(store.give_tags(10, 3, 0).await.unwrap(), Batch::Given { pushes: 1, .. }));
+        let claim = async |now: i64| store.claim_pushes(now, now + 1000, 10).await.unwrap();
+        let claimed = claim(4).await;
+        assert_eq!(claimed.iter().map(|push| push.push_token.clone()).collect::<Vec<_>>(), [push_token(1)]);
+        store.register("a", Client::Apple, &id, &push_token(2), 5).await.unwrap();
+        let sent =
+            |claimed: Vec<DuePush>| claimed.into_iter().map(|push| (push, PushResult::Sent(None))).collect::<Vec<_>>();
+        store.settle_pushes(&sent(claimed), 6, 0).await.unwrap();
+        let again = claim(6).await;
+        assert_eq!(again.iter().map(|push| push.push_token.clone()).collect::<Vec<_>>(), [push_token(2)]);
+        store.settle_pushes(&sent(again), 7, 0).await.unwrap();
+        assert!(claim(100_000).await.is_empty(), "and that was all");
+    }
 }

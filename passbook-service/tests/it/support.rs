@@ -63,8 +63,7 @@ impl Gateway {
         };
         let router = Router::new()
             .route("/healthz", get(async || "ok"))
-            .route("/v1/notifications", post(notify))
-            .route("/v1/notifications/batch", post(notify_batch))
+            .route("/v1/notifications/batch", post(notify))
             .route("/v1/notifications/stream", get(outcomes))
             .with_state(gateway.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -114,55 +113,34 @@ impl Gateway {
 async fn notify(
     State(gateway): State<Gateway>,
     headers: HeaderMap,
-    Json(body): Json<Value>,
+    Json(batch): Json<Value>,
 ) -> (StatusCode, Json<Value>) {
-    let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
-    gateway.pushed.lock().unwrap().push(Pushed {
-        token: body.pointer("/to/token/token").and_then(Value::as_str).unwrap_or_default().to_owned(),
-        body,
-        idempotency_key: header("idempotency-key"),
-        authorization: header("authorization"),
-    });
+    let authorization = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
     let status = StatusCode::from_u16(gateway.status.load(Ordering::SeqCst)).unwrap();
     let code = gateway.code.lock().unwrap().clone();
-    let answer = if status.is_success() {
-        json!({"id": format!("n-{}", header("idempotency-key")), "targets": []})
-    } else {
-        json!({"error": {"code": code}})
-    };
-    (status, Json(answer))
-}
-
-/// As the gateway does: a key that comes again is answered with the same name.
-async fn notify_batch(
-    State(gateway): State<Gateway>,
-    headers: HeaderMap,
-    Json(body): Json<Value>,
-) -> (StatusCode, Json<Value>) {
-    let status = gateway.status.load(Ordering::SeqCst);
-    let code = gateway.code.lock().unwrap().clone();
-    let authorization = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
-    let mut pushed = gateway.pushed.lock().unwrap();
-    let results: Vec<_> = body["notifications"]
-        .as_array()
-        .unwrap()
+    let notifications = batch["notifications"].as_array().unwrap();
+    for body in notifications.iter().filter(|_| status != StatusCode::TOO_MANY_REQUESTS) {
+        if gateway.only_counts.load(Ordering::SeqCst) {
+            gateway.counted.fetch_add(1, Ordering::SeqCst);
+            continue;
+        }
+        gateway.pushed.lock().unwrap().push(Pushed {
+            token: body.pointer("/to/token/token").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            idempotency_key: body["idempotency_key"].as_str().unwrap_or_default().to_owned(),
+            body: body.clone(),
+            authorization: authorization.clone().unwrap_or_default(),
+        });
+    }
+    // Who may not speak at all is told so for the whole request.
+    if matches!(status.as_u16(), 401 | 403 | 500..) {
+        return (status, Json(json!({"error": {"code": code}})));
+    }
+    // As the gateway does: a key that comes again is answered with the same name.
+    let results: Vec<_> = notifications
         .iter()
-        .map(|item| {
-            let idempotency_key = item["idempotency_key"].as_str().unwrap_or_default().to_owned();
-            if status != 202 {
-                return json!({"status": status, "error": {"code": code}});
-            }
-            if gateway.only_counts.load(Ordering::SeqCst) {
-                gateway.counted.fetch_add(1, Ordering::SeqCst);
-                return json!({"status": 202, "notification": {"id": format!("n-{idempotency_key}"), "targets": []}});
-            }
-            pushed.push(Pushed {
-                token: item.pointer("/to/token/token").and_then(Value::as_str).unwrap_or_default().to_owned(),
-                body: item.clone(),
-                idempotency_key: idempotency_key.clone(),
-                authorization: authorization.clone().unwrap_or_default(),
-            });
-            json!({"status": 202, "notification": {"id": format!("n-{idempotency_key}"), "targets": []}})
+        .map(|item| match status.is_success() {
+            true => json!({"status": 202, "notification": {"id": format!("n-{}", item["idempotency_key"].as_str().unwrap()), "targets": []}}),
+            false => json!({"status": status.as_u16(), "error": {"code": code, "message": ""}}),
         })
         .collect();
     (StatusCode::OK, Json(json!({"results": results})))

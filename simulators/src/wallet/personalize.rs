@@ -34,8 +34,8 @@ pub struct Personal {
 }
 
 impl WalletDevice {
-    /// Personalizes a pass and fetches it again, as Wallet does when its owner has filled in the form. Whatever goes wrong
-    /// is in the log; true when the pass is another one now.
+    /// Personalizes a pass, fetches the personalized one and installs it in its place, as Wallet does when its owner has
+    /// filled in the form. Whatever goes wrong is in the log; true when the pass is another one now.
     pub async fn personalize(&mut self, id: &PassId, person: &Personal) -> bool {
         let Some((url, token)) = self.web_service(id) else { return false };
         let personalization_token = uuid::Uuid::new_v4().simple().to_string();
@@ -67,9 +67,12 @@ impl WalletDevice {
                     self.complain(Complaint::NotPersonalized(place, id.serial.clone()));
                 } else if let Some(pass) = self.passes.get_mut(id) {
                     pass.package = *package;
+                    // A pass that is installed anew comes without a date.
+                    pass.last_modified = None;
                     pass.updates += 1;
+                    return self.register(id).await;
                 }
-                !unchanged
+                false
             }
             Ok(Fetched::NotModified) => false,
             Err(error) => {

@@ -10,7 +10,7 @@ const ALWAYS: [&str; 4] =
     ["PKBarcodeFormatQR", "PKBarcodeFormatPDF417", "PKBarcodeFormatAztec", "PKBarcodeFormatCode128"];
 /// Drawn from iOS 27 on; older versions take the next entry of the array.
 const FROM_IOS_27: [&str; 4] =
-    ["PKBarcodeFormatEAN13", "PKBarcodeFormatCode39", "PKBarcodeFormatCodabar", "PKBarcodeFormatITF"];
+    ["PKBarcodeFormatEAN13", "PKBarcodeFormatCode39", "PKBarcodeFormatCodabar", "PKBarcodeFormatI2of5"];
 
 impl Check {
     pub(super) fn barcodes(&mut self, pass: &Map<String, Value>) {
@@ -18,12 +18,9 @@ impl Check {
             match single {
                 Value::Object(barcode) => {
                     self.barcode("barcode", barcode);
-                    if barcode.get("format").and_then(Value::as_str) == Some("PKBarcodeFormatCode128") {
-                        self.add(
-                            "barcode.format",
-                            barcode.get("format"),
-                            "Code 128 is allowed in the array `barcodes` only",
-                        );
+                    let format = barcode.get("format").and_then(Value::as_str).unwrap_or_default();
+                    if format == "PKBarcodeFormatCode128" || FROM_IOS_27.contains(&format) {
+                        self.faults.add("barcode.format", format, "is allowed in the array `barcodes` only");
                     }
                 }
                 other => self.add("barcode", Some(other), "must be an object; new passes use the array `barcodes`"),
@@ -35,6 +32,7 @@ impl Check {
         for (place, barcode) in &barcodes {
             self.barcode(place, barcode);
         }
+        let old = |format: &String| ALWAYS.contains(&format.as_str());
         if let Some(newest) = formats.last()
             && FROM_IOS_27.contains(&newest.as_str())
         {
@@ -43,6 +41,21 @@ impl Check {
                 newest,
                 format!("only iOS 27 and later draw it: let one of {} follow as a fallback", ALWAYS.join(", ")),
             );
+        }
+        // The first that a phone knows is drawn: what stands behind a format that all know is never seen.
+        if let Some(first) = formats.iter().position(old)
+            && let Some((place, hidden)) = barcodes
+                .iter()
+                .zip(&formats)
+                .skip(first + 1)
+                .map(|((place, _), format)| (place.clone(), format))
+                .find(|(_, format)| FROM_IOS_27.contains(&format.as_str()))
+        {
+            let before = formats.get(first).cloned().unwrap_or_default();
+            let rule = format!(
+                "stands behind {before}, which every phone draws, and is never shown: newer formats come first"
+            );
+            self.faults.add(join(&place, "format"), hidden, rule);
         }
     }
 
@@ -75,13 +88,55 @@ impl Check {
                 "has characters that iso-8859-1 cannot write; use messageEncoding utf-8",
             );
         }
-        if let (Some("PKBarcodeFormatEAN13"), Some(text)) =
-            (format.and_then(Value::as_str), message.and_then(Value::as_str))
+        if let (Some(format), Some(text)) = (format.and_then(Value::as_str), message.and_then(Value::as_str))
             && !message.is_some_and(is_open)
-            && !is_ean13(text)
+            && let Some(rule) = unwritable(format, text)
         {
-            self.add(&join(place, "message"), message, "EAN-13 encodes 12 digits, or 13 with the right check digit");
+            self.add(&join(place, "message"), message, rule);
         }
+        if let Some(alt) = barcode.get("altText").filter(|alt| !alt.is_string()) {
+            self.add(&join(place, "altText"), Some(alt), "must be a text");
+        }
+    }
+}
+
+/// Why a format cannot write a text; `None`: it can.
+fn unwritable(format: &str, text: &str) -> Option<&'static str> {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let fits = match format {
+        "PKBarcodeFormatEAN13" => is_ean13(text),
+        "PKBarcodeFormatI2of5" => digits(text) && text.len() % 2 == 0 && text.len() <= 80,
+        "PKBarcodeFormatCode39" => {
+            text.len() <= 80
+                && text.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase() || b"-. $/+%".contains(&b))
+        }
+        "PKBarcodeFormatCodabar" => is_codabar(text),
+        "PKBarcodeFormatCode128" => text.is_ascii() && text.len() <= 80,
+        "PKBarcodeFormatPDF417" => text.len() <= 1100,
+        "PKBarcodeFormatQR" => text.len() <= 2331,
+        "PKBarcodeFormatAztec" => text.len() <= 1914,
+        _ => true,
+    };
+    (!fits).then_some(match format {
+        "PKBarcodeFormatEAN13" => "EAN-13 encodes 12 digits, or 13 with the right check digit",
+        "PKBarcodeFormatI2of5" => "Interleaved 2 of 5 encodes an even number of digits, 80 at most",
+        "PKBarcodeFormatCode39" => "Code 39 encodes digits, capital letters, space and - . $ / + %, 80 at most",
+        "PKBarcodeFormatCodabar" => {
+            "Codabar encodes digits and - $ : / . +, between two of the letters A to D or without them"
+        }
+        "PKBarcodeFormatCode128" => "Code 128 encodes ASCII, 80 characters at most",
+        "PKBarcodeFormatPDF417" => "PDF417 encodes at most 1100 bytes",
+        "PKBarcodeFormatAztec" => "Aztec encodes at most 1914 bytes",
+        _ => "a QR code encodes at most 2331 bytes at a level that cameras read well",
+    })
+}
+
+fn is_codabar(text: &str) -> bool {
+    let bare = |b: &u8| b.is_ascii_digit() || b"-$:/.+".contains(b);
+    let guard = |b: &u8| b"ABCDabcd".contains(b);
+    match text.as_bytes() {
+        [first, inner @ .., last] if guard(first) && guard(last) => !inner.is_empty() && inner.iter().all(bare),
+        bytes => !bytes.is_empty() && bytes.iter().all(bare),
     }
 }
 

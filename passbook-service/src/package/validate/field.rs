@@ -94,6 +94,24 @@ impl Check {
                 &format!("is an array of {}", DETECTORS.join(", ")),
             );
         }
+        for name in ["ignoresTimeZone", "isRelative"] {
+            if let Some(found) = field.get(name)
+                && !found.is_boolean()
+                && !is_open(found)
+            {
+                self.add(&join(place, name), Some(found), "must be true or false");
+            }
+        }
+        if let Some(found) = field.get("row")
+            && !matches!(found.as_u64(), Some(0 | 1))
+        {
+            self.add(&join(place, "row"), Some(found), "is 0 or 1, in the auxiliary fields of an event ticket");
+        }
+        match field.get("semantics") {
+            Some(Value::Object(tags)) => self.semantics(&join(place, "semantics"), tags),
+            Some(other) => self.add(&join(place, "semantics"), Some(other), "must be an object"),
+            None => {}
+        }
         for name in ["label", "changeMessage"] {
             if let Some(found) = field.get(name)
                 && !found.is_string()

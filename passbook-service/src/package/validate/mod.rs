@@ -5,9 +5,12 @@
 
 mod barcode;
 mod field;
+mod scheme;
+mod semantics;
 mod value;
 
 pub(in crate::package) use field::FIELD_GROUPS;
+pub(in crate::package) use scheme::warnings as scheme_warnings;
 
 use serde_json::{Map, Value};
 
@@ -19,7 +22,8 @@ pub const STYLES: [&str; 5] = ["boardingPass", "coupon", "eventTicket", "generic
 
 const REQUIRED: [&str; 5] = ["description", "organizationName", "passTypeIdentifier", "serialNumber", "teamIdentifier"];
 const COLOURS: [&str; 4] = ["backgroundColor", "foregroundColor", "labelColor", "footerBackgroundColor"];
-const FLAGS: [&str; 3] = ["voided", "sharingProhibited", "suppressStripShine"];
+const FLAGS: [&str; 5] =
+    ["voided", "sharingProhibited", "suppressStripShine", "suppressHeaderDarkening", "useAutomaticColors"];
 
 /// What depends on where the pass is going to live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,7 +82,23 @@ impl Check {
         if pass.contains_key("appLaunchURL") && !pass.contains_key("associatedStoreIdentifiers") {
             self.add("appLaunchURL", pass.get("appLaunchURL"), "needs associatedStoreIdentifiers beside it");
         }
+        if let Some(Value::Object(tags)) = pass.get("semantics") {
+            self.semantics("semantics", tags);
+        }
+        for (key, rule) in
+            [("associatedStoreIdentifiers", "App Store ids"), ("auxiliaryStoreIdentifiers", "App Store ids")]
+        {
+            if let Some(Value::Array(items)) = pass.get(key)
+                && !items.iter().all(|item| item.is_number() || is_open(item))
+            {
+                self.add(key, pass.get(key), &format!("is an array of numbers: {rule}"));
+            }
+        }
+        if let Some(found) = pass.get("maxDistance").filter(|found| !found.is_number() && !is_open(found)) {
+            self.add("maxDistance", Some(found), "is a number of metres");
+        }
         self.style(pass);
+        self.schemes(pass);
         self.web_service(pass);
         self.barcodes(pass);
         self.relevant_dates(pass);
@@ -188,6 +208,9 @@ impl Check {
             .is_some_and(|value| is_open(value) || value.as_str().is_some_and(|text| (1..=64).contains(&text.len())))
         {
             self.add("nfc.message", nfc.get("message"), "is required: 1 to 64 bytes of text");
+        }
+        if let Some(found) = nfc.get("requiresAuthentication").filter(|found| !found.is_boolean() && !is_open(found)) {
+            self.add("nfc.requiresAuthentication", Some(found), "must be true or false");
         }
         if nfc.get("encryptionPublicKey").and_then(Value::as_str).is_none_or(str::is_empty) {
             self.add(

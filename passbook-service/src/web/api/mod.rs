@@ -2,13 +2,19 @@
 
 mod answer;
 mod campaigns;
+mod certificates;
 mod devices;
 mod google;
 mod imports;
+mod jobs;
+mod links;
 pub mod openapi;
 mod orders;
-mod passes;
+pub(super) mod passes;
+mod personalizations;
 mod reports;
+pub(super) mod templates;
+mod versions;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -24,8 +30,22 @@ use super::Door;
 pub(super) fn router(door: Door) -> Router<Door> {
     Router::new()
         .route("/api/passes", post(passes::create))
+        .route("/api/passes/search", post(passes::search))
         .route("/api/passes/{pass_type}/{serial}", get(passes::state).patch(passes::patch).delete(passes::delete))
         .route("/api/passes/{pass_type}/{serial}/package", get(passes::package))
+        .route("/api/passes/{pass_type}/{serial}/preview", get(passes::preview))
+        .route("/api/passes/{pass_type}/{serial}/versions", get(versions::list))
+        .route("/api/passes/{pass_type}/{serial}/versions/{revision}", get(versions::show))
+        .route("/api/passes/{pass_type}/{serial}/diff", get(versions::diff))
+        .route("/api/jobs", get(jobs::list).post(jobs::start))
+        .route("/api/jobs/{id}", get(jobs::show).delete(jobs::cancel))
+        .route("/api/links", post(links::make))
+        .route("/api/bundles", post(links::pack))
+        .route("/api/templates", get(templates::list))
+        .route("/api/templates/{name}", get(templates::show).put(templates::put).delete(templates::remove))
+        .route("/api/templates/{name}/check", post(templates::check))
+        .route("/api/templates/{name}/versions", get(templates::versions))
+        .route("/api/templates/{name}/preview", post(templates::preview))
         .route("/api/passes/{pass_type}/{serial}/google", get(google::state).post(google::link))
         .route("/api/orders", post(orders::create))
         .route(
@@ -33,7 +53,8 @@ pub(super) fn router(door: Door) -> Router<Door> {
             get(orders::state).patch(orders::patch).delete(orders::delete),
         )
         .route("/api/orders/{order_type}/{order_identifier}/package", get(orders::package))
-        .route("/api/templates", get(reports::templates))
+        .route("/api/personalizations", get(personalizations::list).delete(personalizations::forget))
+        .route("/api/certificates", get(certificates::certificates))
         .route("/api/diagnoses", get(reports::diagnoses))
         .merge(moving())
         .route_layer(from_fn_with_state(door, authenticate))

@@ -6,7 +6,10 @@ use tidings_shared::http::openapi::{self, ErrorBody, ErrorDetail};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::{Modify, OpenApi};
 
-use super::{campaigns, devices, google, imports, orders, passes, reports};
+use super::{
+    campaigns, certificates, devices, google, imports, jobs, links, orders, passes, personalizations, reports,
+    templates, versions,
+};
 
 // One line for each handler, by room, so that rooms can be added side by side.
 #[derive(OpenApi)]
@@ -22,6 +25,24 @@ use super::{campaigns, devices, google, imports, orders, passes, reports};
         passes::state,
         passes::delete,
         passes::package,
+        passes::preview,
+        passes::search,
+        versions::list,
+        versions::show,
+        versions::diff,
+        jobs::start,
+        jobs::list,
+        jobs::show,
+        jobs::cancel,
+        links::make,
+        links::pack,
+        templates::list,
+        templates::show,
+        templates::put,
+        templates::check,
+        templates::remove,
+        templates::versions,
+        templates::preview,
         google::link,
         google::state,
         orders::create,
@@ -29,8 +50,10 @@ use super::{campaigns, devices, google, imports, orders, passes, reports};
         orders::state,
         orders::delete,
         orders::package,
-        reports::templates,
         reports::diagnoses,
+        certificates::certificates,
+        personalizations::list,
+        personalizations::forget,
         campaigns::create,
         campaigns::list,
         campaigns::show,

@@ -1,4 +1,4 @@
-//! `/api/diagnoses` and `/api/templates`.
+//! `/api/diagnoses`.
 
 use axum::Json;
 use axum::extract::State;
@@ -41,21 +41,6 @@ pub(super) async fn diagnoses(State(door): State<Door>) -> Result<Json<Value>, A
         })
         .collect();
     Ok(Json(json!({ "diagnoses": diagnoses })))
-}
-
-/// The templates and the fields that each knows.
-#[utoipa::path(get, path = "/api/templates", tag = "templates", security(("service_key" = [])),
-    responses((status = 200, body = Object)))]
-pub(super) async fn templates(State(door): State<Door>) -> Result<Json<Value>, ApiError> {
-    let service = door.service()?;
-    let catalog = service.passes.catalog();
-    let templates: Vec<_> = catalog
-        .names()
-        .iter()
-        .filter_map(|name| catalog.get(name))
-        .map(|template| json!({ "name": template.name, "fields": template.fields }))
-        .collect();
-    Ok(Json(json!({ "templates": templates })))
 }
 
 /// Forgets what was reported: the next report of its kind is told like a first.

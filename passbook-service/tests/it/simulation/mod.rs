@@ -1,5 +1,5 @@
 //! Histories from seeds: two processes of the service on one database, devices as strict as real ones, and whatever
-//! happens between them: changes, registrations, pushes that come late, twice or never, clocks that step, processes that
+//! happens between them: changes, registrations, owners who sign up, pushes that come late, twice or never, clocks that step, processes that
 //! stop or die. A failing seed replays: `TIDINGS_SEEDS=17..18 cargo test --workspace --test it simulation`.
 //!
 //! In the quiet histories (even seeds) a device's update is not interrupted, Apple keeps one push for a sleeping device,

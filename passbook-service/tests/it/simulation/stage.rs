@@ -36,6 +36,7 @@ pub(super) struct Stage {
 impl Stage {
     pub(super) async fn set(url: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        rewards(&folder.path().join("templates/rewards"));
         tidings_shared::tls::install_provider();
         // A connection for each request: the next one may go to another process.
         let client = reqwest::Client::builder().pool_max_idle_per_host(0).timeout(BOUND).build().unwrap();
@@ -64,9 +65,11 @@ impl Stage {
 
     fn settings(&self) -> tidings_shared::config::Settings {
         let front = format!("http://{}", self.front.address);
+        let templates = self.folder.path().join("templates").display().to_string();
         let extra = [
             ("wallet.public_url", front.as_str()),
             ("wallet.allow_http", "true"),
+            ("wallet.templates", templates.as_str()),
             ("wallet.token_key", "a-master-key-of-the-simulation-0123456789"),
             ("wallet.database_connections", "4"),
         ];
@@ -178,4 +181,17 @@ impl Stage {
             clock.advance(latest - clock.now_ms());
         }
     }
+}
+
+/// A template whose holders are asked to sign up.
+fn rewards(folder: &Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/example");
+    for (from, to) in [("pass.json", "pass.json"), ("icon.png", "icon.png"), ("logo.png", "personalizationLogo.png")] {
+        std::fs::copy(example.join(from), folder.join(to)).unwrap();
+    }
+    let asks = serde_json::json!({
+        "requiredPersonalizationFields": ["PKPassPersonalizationFieldName"], "description": "Join and earn points",
+    });
+    std::fs::write(folder.join("personalization.json"), asks.to_string()).unwrap();
 }
