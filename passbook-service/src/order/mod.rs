@@ -154,8 +154,8 @@ impl Orders<'_> {
             .await?;
         let (service, waiter) = (self.0, self.0.passes.waiter());
         let tag = match &stored.change {
-            Some(change) if !waiter.wait(&service.store, change).await? => None,
-            _ => Some(service.store.tag_of(id).await?),
+            Some(change) => waiter.wait(&service.store, id, change).await?,
+            None => Some(service.store.tag_of(id).await?),
         };
         Ok((stored, tag))
     }

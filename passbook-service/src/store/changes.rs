@@ -37,15 +37,20 @@ pub enum Batch {
     },
 }
 
+/// Names a change; names of later moments are greater.
+pub(super) fn new_id(now_ms: i64) -> String {
+    let seconds = u64::try_from(now_ms.div_euclid(1000)).unwrap_or_default();
+    let nanos = u32::try_from(now_ms.rem_euclid(1000)).unwrap_or_default() * 1_000_000;
+    Uuid::new_v7(Timestamp::from_unix(ContextV7::new(), seconds, nanos)).to_string()
+}
+
 /// Notes a change in the transaction that makes it; the answer names the row.
 pub(super) async fn append(
     transaction: &mut Transaction<'static, Any>,
     id: &PassId,
     now_ms: i64,
 ) -> Result<String, StorageError> {
-    let seconds = u64::try_from(now_ms.div_euclid(1000)).unwrap_or_default();
-    let nanos = u32::try_from(now_ms.rem_euclid(1000)).unwrap_or_default() * 1_000_000;
-    let change = Uuid::new_v7(Timestamp::from_unix(ContextV7::new(), seconds, nanos)).to_string();
+    let change = new_id(now_ms);
     sqlx::query("INSERT INTO wallet_changes (id, pass_type, serial, changed_at) VALUES ($1, $2, $3, $4)")
         .bind(&change)
         .bind(&id.pass_type)
@@ -83,6 +88,18 @@ impl Store {
         Ok(Clocks { epoch: row.try_get("epoch")?, last_tag: row.try_get("last_tag")? })
     }
 
+    /// The epoch: the same as long as a service runs.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn epoch(&self) -> Result<String, StorageError> {
+        if let Some(epoch) = self.epoch.get() {
+            return Ok(epoch.clone());
+        }
+        let epoch = self.clock().await?.epoch;
+        Ok(self.epoch.get_or_init(|| epoch).clone())
+    }
+
     /// The tag of a pass's latest listed change; 0 when it was never changed.
     ///
     /// # Errors
@@ -114,16 +131,30 @@ impl Store {
     /// # Errors
     /// When the database fails; nothing is done then.
     pub async fn give_tags(&self, limit: i64, now_ms: i64, push_interval_ms: i64) -> Result<Batch, StorageError> {
+        Ok(self.give_tags_to(limit, now_ms, push_interval_ms).await?.0)
+    }
+
+    /// The same; and the changes that have the tag now.
+    ///
+    /// # Errors
+    /// When the database fails; nothing is done then.
+    pub async fn give_tags_to(
+        &self,
+        limit: i64,
+        now_ms: i64,
+        push_interval_ms: i64,
+    ) -> Result<(Batch, Vec<String>), StorageError> {
         let waiting = sqlx::query("SELECT id FROM wallet_changes LIMIT 1").fetch_optional(self.database.pool()).await?;
         if waiting.is_none() {
-            return Ok(Batch::Empty);
+            return Ok((Batch::Empty, Vec::new()));
         }
+        let _turn = self.database.turn().wait().await;
         let mut transaction = self.begin().await?;
         let lock = self.database.dialect().for_update_skip_locked();
         let clock = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT last_tag FROM wallet_clock WHERE id = 1{lock}")))
             .fetch_optional(&mut *transaction)
             .await?;
-        let Some(clock) = clock else { return Ok(Batch::Busy) };
+        let Some(clock) = clock else { return Ok((Batch::Busy, Vec::new())) };
         let tag = clock.try_get::<i64, _>("last_tag")? + 1;
         let changes = sqlx::query(
             "UPDATE wallet_changes SET batch = $1 WHERE id IN (SELECT id FROM wallet_changes WHERE batch IS NULL ORDER BY id LIMIT $2)",
@@ -134,7 +165,7 @@ impl Store {
         .await?
         .rows_affected();
         if changes == 0 {
-            return Ok(Batch::Empty);
+            return Ok((Batch::Empty, Vec::new()));
         }
         sqlx::query(
             "INSERT INTO wallet_tags (pass_type, serial, tag) SELECT DISTINCT pass_type, serial, $1 FROM wallet_changes WHERE batch = $1 \
@@ -158,9 +189,13 @@ impl Store {
         .execute(&mut *transaction)
         .await?
         .rows_affected();
-        sqlx::query("DELETE FROM wallet_changes WHERE batch = $1").bind(tag).execute(&mut *transaction).await?;
+        let given = sqlx::query("DELETE FROM wallet_changes WHERE batch = $1 RETURNING id")
+            .bind(tag)
+            .fetch_all(&mut *transaction)
+            .await?;
         sqlx::query("UPDATE wallet_clock SET last_tag = $1 WHERE id = 1").bind(tag).execute(&mut *transaction).await?;
         transaction.commit().await?;
-        Ok(Batch::Given { tag, changes, pushes })
+        let given = given.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>()?;
+        Ok((Batch::Given { tag, changes, pushes }, given))
     }
 }

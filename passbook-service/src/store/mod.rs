@@ -5,6 +5,7 @@ mod campaigns;
 mod changes;
 mod diagnoses;
 mod google;
+mod group;
 mod imports;
 mod jobs;
 mod leases;
@@ -17,6 +18,8 @@ mod query;
 mod registrations;
 mod templates;
 mod versions;
+
+use std::sync::{Arc, OnceLock};
 
 use sqlx::{Any, Transaction};
 use tidings_shared::storage::{Database, StorageError};
@@ -49,13 +52,15 @@ pub struct PassId {
 #[derive(Clone)]
 pub struct Store {
     database: Database,
+    group: group::Group,
+    epoch: Arc<OnceLock<String>>,
 }
 
 impl Store {
     /// The tables of a migrated database.
     #[must_use]
     pub fn new(database: Database) -> Self {
-        Self { database }
+        Self { group: group::Group::new(database.clone()), database, epoch: Arc::default() }
     }
 
     /// Whether the database answers.

@@ -5,6 +5,7 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 use tidings_shared::storage::StorageError;
 
+use super::group::{Change, Written};
 use super::{PassId, Store};
 use crate::package::{PassContent, PassState};
 use crate::token::Algorithm;
@@ -101,6 +102,7 @@ pub struct NewPass {
 }
 
 /// What a change makes of a pass.
+#[derive(Clone)]
 pub struct PassUpdate {
     /// Values of the placeholders.
     pub fields: Map<String, Value>,
@@ -114,6 +116,25 @@ pub struct PassUpdate {
     pub fingerprint: String,
     /// Whether the version that it replaces is kept in the history.
     pub keep: bool,
+}
+
+impl PassUpdate {
+    /// Makes of a pass what it becomes. `true`: devices see the difference.
+    fn apply(self, pass: &mut PassRow, now_ms: i64) -> bool {
+        let changed = self.fingerprint != pass.fingerprint;
+        if changed {
+            // HTTP dates have whole seconds: a second change within one must not hide behind a 304.
+            pass.last_modified = now_ms.div_euclid(1000).max(pass.last_modified + 1);
+            pass.revision += 1;
+            pass.updated_at = now_ms;
+        }
+        pass.fields = self.fields;
+        pass.user_info = self.user_info;
+        pass.state = self.state;
+        pass.basis = self.basis;
+        pass.fingerprint = self.fingerprint;
+        changed
+    }
 }
 
 /// What became of a change.
@@ -179,9 +200,10 @@ impl Store {
         Ok(Some(Unread { token_algorithm, token_hash, row }))
     }
 
-    /// Changes a pass while nobody else can: `decide` gets it as it is and says what becomes of it (`None`: leave it).
-    /// A new fingerprint moves `last_modified`, strictly, and leaves a change for the sequencer; an equal one does not.
-    /// The answer is `None` when there is no such pass.
+    /// Changes a pass: `decide` gets it as it is and says what becomes of it (`None`: leave it). It is asked again when the
+    /// pass was changed by somebody else meanwhile, then while nobody can. A new fingerprint moves `last_modified`,
+    /// strictly, and leaves a change for the sequencer; an equal one does not. The answer is `None` when there is no such
+    /// pass.
     ///
     /// # Errors
     /// The outer one when the database fails; the inner one is `decide`'s own and leaves the pass as it was.
@@ -189,8 +211,35 @@ impl Store {
         &self,
         id: &PassId,
         now_ms: i64,
-        decide: impl FnOnce(&PassRow) -> Result<Option<PassUpdate>, E>,
+        decide: impl Fn(&PassRow) -> Result<Option<PassUpdate>, E>,
     ) -> Result<Option<Result<Stored, E>>, StorageError> {
+        let Some(before) = self.pass(id).await? else { return Ok(None) };
+        let update = match decide(&before) {
+            Ok(Some(update)) => update,
+            Ok(None) => return Ok(Some(Ok(Stored { pass: before, change: None }))),
+            Err(error) => return Ok(Some(Err(error))),
+        };
+        // What devices do not see is rare, and written alone.
+        if update.fingerprint == before.fingerprint {
+            return self.update_pass_alone(id, now_ms, decide).await;
+        }
+        let (mut after, keep) = (before.clone(), update.keep);
+        update.apply(&mut after, now_ms);
+        let change = super::changes::new_id(now_ms);
+        let written = self.group.write(Change { id: change.clone(), before, after: after.clone(), keep }).await;
+        match written {
+            Written::Done => Ok(Some(Ok(Stored { pass: after, change: Some(change) }))),
+            Written::Stale => self.update_pass_alone(id, now_ms, decide).await,
+        }
+    }
+
+    async fn update_pass_alone<E>(
+        &self,
+        id: &PassId,
+        now_ms: i64,
+        decide: impl Fn(&PassRow) -> Result<Option<PassUpdate>, E>,
+    ) -> Result<Option<Result<Stored, E>>, StorageError> {
+        let _turn = self.database.turn().wait().await;
         let mut transaction = self.begin().await?;
         let lock = self.database.dialect().for_update();
         let row = sqlx::query(sqlx::AssertSqlSafe(format!(
@@ -207,21 +256,10 @@ impl Store {
             Ok(None) => return Ok(Some(Ok(Stored { pass, change: None }))),
             Err(error) => return Ok(Some(Err(error))),
         };
-        let changed = update.fingerprint != pass.fingerprint;
-        if changed && update.keep {
+        if update.fingerprint != pass.fingerprint && update.keep {
             super::versions::keep(&mut transaction, id).await?;
         }
-        if changed {
-            // HTTP dates have whole seconds: a second change within one must not hide behind a 304.
-            pass.last_modified = now_ms.div_euclid(1000).max(pass.last_modified + 1);
-            pass.revision += 1;
-            pass.updated_at = now_ms;
-        }
-        pass.fields = update.fields;
-        pass.user_info = update.user_info;
-        pass.state = update.state;
-        pass.basis = update.basis;
-        pass.fingerprint = update.fingerprint;
+        let changed = update.apply(&mut pass, now_ms);
         write_pass(&mut transaction, &pass).await?;
         let change = if changed { Some(super::changes::append(&mut transaction, id, now_ms).await?) } else { None };
         transaction.commit().await?;

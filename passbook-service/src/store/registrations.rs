@@ -61,6 +61,7 @@ impl Store {
         push_token: &str,
         now_ms: i64,
     ) -> Result<Registered, StorageError> {
+        let _turn = self.database.turn().wait().await;
         let mut transaction = self.begin().await?;
         sqlx::query(
             "INSERT INTO wallet_devices (device, push_token, token_at, created_at, client) VALUES ($1, $2, $3, $3, $4) \
@@ -113,6 +114,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn unregister(&self, device: &str, id: &PassId) -> Result<(), StorageError> {
+        let _turn = self.database.turn().wait().await;
         let mut transaction = self.begin().await?;
         sqlx::query("DELETE FROM wallet_registrations WHERE device = $1 AND pass_type = $2 AND serial = $3")
             .bind(device)

@@ -128,8 +128,8 @@ impl Passes {
     pub async fn patch(&self, id: &PassId, patch: Patch) -> Result<Changed, ChangeError> {
         let (stored, messages) = self.patch_soon(id, &patch).await?;
         let tag = match &stored.change {
-            Some(change) if !self.waiter.wait(&self.store, change).await? => None,
-            _ => Some(self.store.tag_of(id).await?),
+            Some(change) => self.waiter.wait(&self.store, id, change).await?,
+            None => Some(self.store.tag_of(id).await?),
         };
         Ok(Changed { changed: stored.change.is_some(), pass: stored.pass, tag, messages })
     }
@@ -152,6 +152,14 @@ impl Passes {
             None => Vec::new(),
         };
         Ok((stored, messages))
+    }
+
+    /// Changes a pass, and neither waits for the tag nor works out what phones will show: `true`, it changed.
+    ///
+    /// # Errors
+    /// See [`ChangeError`]; the pass is as it was then.
+    pub async fn patch_and_go(&self, id: &PassId, patch: &Patch) -> Result<Stored, ChangeError> {
+        self.update(id, |pass| patch.applied(pass)).await
     }
 
     /// What a change would do: whether anything changes, and what phones would show.

@@ -1,29 +1,85 @@
 //! Gives tags to committed changes, in batches. One process at a time does it; when that one dies, its lock goes with
 //! its connection and the next turn belongs to another.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidings_shared::clock::Clock;
 use tidings_shared::lifecycle::Shutdown;
+use tidings_shared::recent::Recent;
 use tidings_shared::storage::StorageError;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
-use crate::store::{Batch, Store};
+use crate::store::{Batch, PassId, Store};
 
 /// While somebody else is the sequencer, their batch is over this soon.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// How often a waiting change is looked at when another process may give its tag.
 const WAIT_POLL: Duration = Duration::from_millis(50);
 
+/// Changes whose tags are remembered for those who ask a moment later, in each of two generations.
+const REMEMBERED: usize = 8192;
+
 /// Wakes the sequencer of this process and waits for tags. Cheap to clone.
 #[derive(Clone)]
 pub struct TagWaiter {
     wake: Arc<Notify>,
-    given: watch::Receiver<u64>,
+    board: Board,
     patience: Duration,
+}
+
+/// Which changes have got which tags from this process, and who waits for one. Cheap to clone.
+#[derive(Clone)]
+struct Board(Arc<Mutex<Posted>>);
+
+struct Posted {
+    given: Recent<String, i64>,
+    waiting: HashMap<String, oneshot::Sender<i64>>,
+}
+
+impl Board {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Posted { given: Recent::new(REMEMBERED), waiting: HashMap::new() })))
+    }
+
+    fn posted(&self) -> MutexGuard<'_, Posted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn post(&self, tag: i64, changes: Vec<String>) {
+        let mut posted = self.posted();
+        for change in changes {
+            if let Some(waiting) = posted.waiting.remove(&change) {
+                // Whoever has gone needs no answer.
+                let _ = waiting.send(tag);
+            } else {
+                posted.given.touch(change, || tag);
+            }
+        }
+    }
+
+    /// The tag, or somebody who tells it.
+    fn ask(&self, change: &str) -> Result<i64, oneshot::Receiver<i64>> {
+        let mut posted = self.posted();
+        if let Some(tag) = posted.given.peek(change) {
+            return Ok(*tag);
+        }
+        let (told, asked) = oneshot::channel();
+        posted.waiting.insert(change.to_owned(), told);
+        Err(asked)
+    }
+}
+
+/// Leaves the board when its owner no longer waits.
+struct Leave<'a>(&'a Board, &'a str);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.posted().waiting.remove(self.1);
+    }
 }
 
 impl TagWaiter {
@@ -32,26 +88,28 @@ impl TagWaiter {
         self.wake.notify_one();
     }
 
-    /// Waits until a change has its tag; `false`: it still has none.
+    /// Waits until a change of a pass has its tag; `None`: it still has none.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn wait(&self, store: &Store, change: &str) -> Result<bool, StorageError> {
+    pub async fn wait(&self, store: &Store, id: &PassId, change: &str) -> Result<Option<i64>, StorageError> {
         let deadline = Instant::now() + self.patience;
-        let mut given = self.given.clone();
+        let mut asked = match self.board.ask(change) {
+            Ok(tag) => return Ok(Some(tag)),
+            Err(asked) => asked,
+        };
+        let _leave = Leave(&self.board, change);
         loop {
-            given.mark_unchanged();
+            tokio::select! {
+                told = &mut asked => if let Ok(tag) = told { return Ok(Some(tag)) },
+                // Another process may be the one that gives the tag.
+                () = tokio::time::sleep(WAIT_POLL.min(self.patience)) => {}
+            }
             if !store.is_waiting(change).await? {
-                return Ok(true);
+                return Ok(Some(store.tag_of(id).await?));
             }
             if Instant::now() >= deadline {
-                return Ok(false);
-            }
-            tokio::select! {
-                // A closed channel means that the sequencer has ended: then only polling is left.
-                Ok(()) = given.changed() => {}
-                () = tokio::time::sleep(WAIT_POLL) => {}
-                () = tokio::time::sleep_until(deadline) => {}
+                return Ok(None);
             }
         }
     }
@@ -74,7 +132,7 @@ pub struct Sequencer {
     /// Told after each batch that made pushes due.
     pub pushes: Arc<Notify>,
     wake: Arc<Notify>,
-    given: watch::Sender<u64>,
+    board: Board,
 }
 
 impl Sequencer {
@@ -82,7 +140,7 @@ impl Sequencer {
     #[must_use]
     pub fn new(store: Store, clock: Clock, metrics: Metrics, patience: Duration) -> (Self, TagWaiter) {
         let wake = Arc::new(Notify::new());
-        let (given, receiver) = watch::channel(0);
+        let board = Board::new();
         let sequencer = Self {
             store,
             clock,
@@ -92,28 +150,28 @@ impl Sequencer {
             push_interval_ms: 1000,
             pushes: Arc::new(Notify::new()),
             wake: wake.clone(),
-            given,
+            board: board.clone(),
         };
-        (sequencer, TagWaiter { wake, given: receiver, patience })
+        (sequencer, TagWaiter { wake, board, patience })
     }
 
     /// Works until the shutdown begins.
     pub async fn run(self, shutdown: Shutdown) {
         let mut failures = 0_u32;
         while !shutdown.is_down() {
-            let turn = self.store.give_tags(self.batch, self.clock.now_ms(), self.push_interval_ms).await;
+            let turn = self.store.give_tags_to(self.batch, self.clock.now_ms(), self.push_interval_ms).await;
             let pause = match turn {
-                Ok(Batch::Given { tag, pushes, .. }) => {
+                Ok((Batch::Given { tag, pushes, .. }, changes)) => {
                     failures = 0;
                     self.metrics.last_tag.set(tag);
-                    self.given.send_modify(|batches| *batches += 1);
+                    self.board.post(tag, changes);
                     if pushes > 0 {
                         self.pushes.notify_one();
                     }
                     continue;
                 }
-                Ok(Batch::Busy) => BUSY_PAUSE,
-                Ok(Batch::Empty) => self.interval,
+                Ok((Batch::Busy, _)) => BUSY_PAUSE,
+                Ok((Batch::Empty, _)) => self.interval,
                 Err(error) => {
                     failures += 1;
                     if failures == 1 {

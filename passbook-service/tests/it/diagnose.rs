@@ -1,5 +1,6 @@
 //! Promises: /v1/log is always answered with 200; its lines become causes that are counted and identify nobody.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use axum::http::{HeaderMap, StatusCode};
@@ -7,6 +8,8 @@ use axum::routing::post;
 use axum::{Json, Router};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tidings_passbook_service::diagnose::cause_of;
+use tidings_simulators::wallet::{Complaint, Place, Task, TaskError};
 
 use crate::support::{PASS_TYPE, Running, eventually, push_token};
 
@@ -145,4 +148,33 @@ async fn a_report_says_what_only_this_service_knows() {
         .await;
         service.stop().await;
     }
+}
+
+/// Whatever the simulated Wallet can write, which is what real ones write, has a cause here and a remedy.
+#[test]
+fn every_line_that_a_device_writes_has_its_own_cause() {
+    let place = || Place { pass_type: "pass.a".to_owned(), url: "https://x.org".to_owned() };
+    let failed = |error| {
+        let task = Task::GetPass { pass_type: "pass.a".to_owned(), serial: "7".to_owned(), since: None };
+        Complaint::Failed { task, url: "https://x.org".to_owned(), error }
+    };
+    let text = str::to_owned;
+    let lines = [
+        failed(TaskError::Authentication),
+        failed(TaskError::Status(504)),
+        failed(TaskError::Malformed(text("Invalid JSON"))),
+        failed(TaskError::InvalidPass(text("the signature is over another manifest"))),
+        failed(TaskError::WrongSerial(text("7"), text("8"))),
+        Complaint::UnregisteredSerial(place(), text("7")),
+        Complaint::IgnoredIfModifiedSince(place(), text("7"), text("Tue, 14 Nov 2023 22:13:21 GMT")),
+        Complaint::NoLastModified(place(), text("7")),
+        Complaint::Unchanged(place(), text("7")),
+        Complaint::SpuriousPush(place(), Some(text("e.1")), text("device")),
+        Complaint::TagRemained(place(), 2, text("e.1")),
+        Complaint::TagOmitted(place(), 2),
+        Complaint::NotPersonalized(place(), text("7")),
+    ];
+    let causes: BTreeSet<&str> = lines.iter().map(|line| cause_of(&line.to_string()).code).collect();
+    assert!(!causes.contains("unknown"), "{causes:?}");
+    assert_eq!(causes.len(), lines.len(), "each its own: {causes:?}");
 }

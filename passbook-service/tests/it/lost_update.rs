@@ -147,3 +147,85 @@ async fn revision(service: &Running, serial: &str) -> i64 {
     let state: Value = service.api(Method::GET, &path).send().await.unwrap().json().await.unwrap();
     state["revision"].as_i64().unwrap()
 }
+
+/// By hand, in a release build: `cargo test --release --workspace --test it -- --ignored changes_a_second --nocapture`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn changes_a_second_of_sixteen_writers() {
+    use tidings_passbook_service::package::PassState;
+    use tidings_passbook_service::store::{Batch, NewPass, PassId, PassUpdate, Store};
+
+    const WRITERS: usize = 16;
+    const EACH: usize = 1500;
+    for database in tidings_shared::storage::testing::databases().await {
+        let store = Store::new(database.clone());
+        store.start_clock("e").await.unwrap();
+        let id = |writer: usize| PassId { pass_type: "pass.a".to_owned(), serial: format!("s{writer}") };
+        for writer in 0..WRITERS {
+            let pass = NewPass {
+                id: id(writer),
+                template: "example".to_owned(),
+                fields: serde_json::Map::new(),
+                user_info: None,
+                state: PassState::NONE,
+                token_hash: "h".to_owned(),
+                token_nonce: None,
+                basis: "b".to_owned(),
+                fingerprint: "0".to_owned(),
+            };
+            assert!(store.insert_pass(&pass, 0).await.unwrap());
+        }
+        let started = tokio::time::Instant::now();
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let (store, id) = (store.clone(), id(writer));
+                tokio::spawn(async move {
+                    for number in 1..=EACH {
+                        let stored = store
+                            .update_pass::<()>(&id, 1_790_000_000_000, |pass| {
+                                Ok(Some(PassUpdate {
+                                    fields: pass.fields.clone(),
+                                    user_info: None,
+                                    state: pass.state.clone(),
+                                    basis: pass.basis.clone(),
+                                    fingerprint: number.to_string(),
+                                    keep: true,
+                                }))
+                            })
+                            .await
+                            .unwrap()
+                            .unwrap()
+                            .unwrap();
+                        assert!(stored.change.is_some());
+                    }
+                })
+            })
+            .collect();
+        let tagging = {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut given = 0;
+                while given < (WRITERS * EACH) as u64 {
+                    if let Batch::Given { changes, .. } = store.give_tags(500, 0, 0).await.unwrap() {
+                        given += changes;
+                    }
+                }
+            })
+        };
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        let committed = started.elapsed();
+        tagging.await.unwrap();
+        let all = (WRITERS * EACH) as f64;
+        println!(
+            "{:?}: {:.0} changes/s committed, {:.0} changes/s with their tags",
+            database.dialect(),
+            all / committed.as_secs_f64(),
+            all / started.elapsed().as_secs_f64()
+        );
+        for writer in 0..WRITERS {
+            assert_eq!(store.pass(&id(writer)).await.unwrap().unwrap().revision, 1 + EACH as i64, "none is lost");
+        }
+    }
+}

@@ -99,7 +99,7 @@ impl World {
                 };
                 let stored = self
                     .store
-                    .update_pass::<()>(&self.id(pass), self.now, |_| Ok(Some(update)))
+                    .update_pass::<()>(&self.id(pass), self.now, |_| Ok(Some(update.clone())))
                     .await
                     .unwrap()
                     .unwrap()

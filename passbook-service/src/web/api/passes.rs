@@ -145,6 +145,7 @@ pub(super) async fn patch(
 ) -> Result<Response, ApiError> {
     let service = door.service()?;
     let id = pass_id(&segments)?;
+    let at_once = prefers_no_wait(request.headers());
     let dry_run = query_parameter(request.uri(), "dryRun").is_some_and(|text| text != "false");
     let patch: Patch = parsed(&body(request, LARGEST_BODY).await?)?;
     if dry_run {
@@ -159,6 +160,18 @@ pub(super) async fn patch(
             messages,
         };
         return Ok(Json(answer).into_response());
+    }
+    if at_once {
+        let stored = service.passes.patch_and_go(&id, &patch).await.map_err(refusal)?;
+        let answer = ChangedPass {
+            pass_type_identifier: id.pass_type,
+            serial_number: id.serial,
+            changed: stored.change.is_some(),
+            tag: None,
+            last_modified: http_date::text(stored.pass.last_modified),
+            messages: Vec::new(),
+        };
+        return Ok((StatusCode::ACCEPTED, [("preference-applied", "respond-async")], Json(answer)).into_response());
     }
     let changed = service.passes.patch(&id, patch).await.map_err(refusal)?;
     let tag = match changed.tag {
@@ -305,6 +318,12 @@ pub(super) async fn package(
         .into_response())
 }
 
+/// `Prefer: respond-async` (RFC 7240, 4.1): answer once the change is committed, without its tag.
+fn prefers_no_wait(headers: &HeaderMap) -> bool {
+    let wishes = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    wishes.flat_map(|list| list.split(',')).any(|wish| wish.trim().eq_ignore_ascii_case("respond-async"))
+}
+
 /// The token that goes into the package: the one that the caller brings, or the derived one. A random token is known
 /// to its pass alone.
 pub(in crate::web) fn token_for(service: &Service, pass: &PassRow, headers: &HeaderMap) -> Result<String, ApiError> {
@@ -328,7 +347,7 @@ pub(super) fn pass_id(segments: &Segments) -> Result<PassId, ApiError> {
 }
 
 async fn epoch(service: &Service) -> Result<String, ApiError> {
-    Ok(service.store.clock().await.map_err(|error| storage(&error))?.epoch)
+    service.store.epoch().await.map_err(|error| storage(&error))
 }
 
 fn address(service: &Service, id: &PassId) -> String {

@@ -124,7 +124,8 @@ async fn step(world: &mut World<'_>) {
         79..85 => world.refresh(phone).await,
         85..88 => world.rotate(phone).await,
         88..92 => world.step_clock(),
-        92..95 => world.turn_gateway(),
+        92..94 => world.turn_gateway(),
+        94..96 => world.join(phone).await,
         _ => world.restart().await,
     }
 }

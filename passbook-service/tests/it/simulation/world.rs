@@ -138,7 +138,6 @@ impl<'a> World<'a> {
     }
 
     /// The device's owner adds a pass that asks who they are, and signs up.
-    #[expect(dead_code, reason = "played as soon as the service personalizes")]
     pub(super) async fn join(&mut self, phone: usize) {
         self.wake(phone).await;
         self.members += 1;

@@ -77,6 +77,8 @@ impl Stage {
                 ("wallet.database", database.clone()),
                 ("wallet.public_url", "https://wallet.example.org".to_owned()),
                 ("wallet.gateway.url", format!("http://{}", stage.sink.address)),
+                // The limits are looked at, as always, and never met.
+                ("wallet.limits.list_per_device", "1000000".to_owned()),
                 ("keys.service", KEY.to_owned()),
             ];
             // The first one makes the certificates and the tables.
