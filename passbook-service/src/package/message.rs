@@ -32,7 +32,7 @@ pub fn change_messages(old: &Value, new: &Value, strings: &BTreeMap<String, Stri
             continue;
         }
         let translated = |text: &str| strings.get(text).cloned().unwrap_or_else(|| text.to_owned());
-        let shown = value.as_str().map_or_else(|| value.to_string(), |text| translated(text));
+        let shown = value.as_str().map_or_else(|| value.to_string(), &translated);
         messages.push(ChangeMessage { key: key.to_owned(), message: translated(message).replace("%@", &shown) });
     }
     messages

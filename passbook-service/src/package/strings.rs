@@ -33,7 +33,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Strings, (usize, String)> {
 fn decoded(bytes: &[u8]) -> Option<String> {
     let utf16 = |from: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = bytes[2..].chunks_exact(2).map(|pair| from([pair[0], pair[1]])).collect();
-        (bytes.len() % 2 == 0).then(|| String::from_utf16(&units).ok()).flatten()
+        bytes.len().is_multiple_of(2).then(|| String::from_utf16(&units).ok()).flatten()
     };
     match bytes {
         [0xff, 0xfe, ..] => utf16(u16::from_le_bytes),

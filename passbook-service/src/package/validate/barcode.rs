@@ -105,7 +105,7 @@ fn unwritable(format: &str, text: &str) -> Option<&'static str> {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let fits = match format {
         "PKBarcodeFormatEAN13" => is_ean13(text),
-        "PKBarcodeFormatI2of5" => digits(text) && text.len() % 2 == 0 && text.len() <= 80,
+        "PKBarcodeFormatI2of5" => digits(text) && text.len().is_multiple_of(2) && text.len() <= 80,
         "PKBarcodeFormatCode39" => {
             text.len() <= 80
                 && text.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase() || b"-. $/+%".contains(&b))
