@@ -110,6 +110,16 @@ const OWN: &[Setting] = &[
         "1s",
         "At least this long between two pushes to the same device for the same pass type; changes in between share one.",
     ),
+    Setting::optional(
+        "wallet.diagnosis.webhook",
+        Kind::Url,
+        "Who is told of the first report of a cause by devices: an address that takes POST requests (Standard Webhooks).",
+    ),
+    Setting::optional(
+        "wallet.diagnosis.webhook_secret",
+        Kind::Secret,
+        "Signs these requests: `whsec_` and Base64, as Standard Webhooks have it. Unset: they are not signed.",
+    ),
     Setting::new(
         "wallet.devices.unanswered",
         Kind::Count { min: 1, max: 1_000_000 },
@@ -211,6 +221,10 @@ pub struct Config {
     pub service_keys: ServiceKeys,
     /// Least time between two pushes to a device, ms.
     pub push_interval_ms: i64,
+    /// Who is told of the first report of a cause.
+    pub diagnosis_webhook: Option<String>,
+    /// Signs what they are told.
+    pub diagnosis_secret: Option<String>,
     /// When devices that do not answer are given up.
     pub prune: crate::prune::Limits,
     /// How often the sequencer looks by itself.
@@ -296,6 +310,8 @@ impl Config {
             gateway_ca: settings.optional_path("wallet.gateway.ca_file"),
             service_keys: ServiceKeys::new(settings.texts("keys.service")),
             push_interval_ms: settings.duration_ms("wallet.push.interval"),
+            diagnosis_webhook: settings.optional_text("wallet.diagnosis.webhook"),
+            diagnosis_secret: settings.optional_text("wallet.diagnosis.webhook_secret"),
             prune: crate::prune::Limits {
                 unanswered: i64::try_from(settings.count("wallet.devices.unanswered")).unwrap_or(i64::MAX),
                 silent_ms: settings.duration_ms("wallet.devices.silent"),

@@ -1,5 +1,8 @@
 //! What this service counts, under `tidings_wallet_`.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -56,6 +59,9 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     pushes: Family<PushLabels, Counter>,
     device_logs: Family<CauseLabels, Counter>,
+    diagnosis_alerts: Family<CauseLabels, Counter>,
+    /// Which statuses this process has answered with since its start.
+    answered: Arc<Mutex<BTreeSet<u16>>>,
     /// Passes that were made.
     pub passes_created: Counter,
     /// Changes that were committed.
@@ -106,6 +112,7 @@ impl Metrics {
         registry.register("limited", "Requests beyond a limit", metrics.limited.clone());
         registry.register("pushes", "Attempts to hand a push to the push-gateway", metrics.pushes.clone());
         registry.register("device_log_lines", "Lines that devices reported, by cause", metrics.device_logs.clone());
+        registry.register("diagnosis_alerts", "First reports of a cause", metrics.diagnosis_alerts.clone());
         registry.register("passes_created", "Passes made", metrics.passes_created.clone());
         registry.register("changes", "Changes committed", metrics.changes.clone());
         registry.register("no_op_updates", "Updates that changed nothing", metrics.no_ops.clone());
@@ -160,6 +167,7 @@ impl Metrics {
 
     /// Counts a request.
     pub fn request(&self, route: &str, status: u16) {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).insert(status);
         self.requests.get_or_create(&RequestLabels { route: route.to_owned(), status }).inc();
     }
 
@@ -176,6 +184,17 @@ impl Metrics {
     /// Notes for how many seconds passes of a type can still be signed.
     pub fn certificate_expires(&self, pass_type: &str, seconds: i64) {
         self.certificate_expires.get_or_create(&TypeLabels { pass_type: pass_type.to_owned() }).set(seconds);
+    }
+
+    /// Whether this process has answered with a status since its start.
+    #[must_use]
+    pub fn has_answered(&self, status: u16) -> bool {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).contains(&status)
+    }
+
+    /// Counts the first report of a cause.
+    pub fn diagnosis_alert(&self, cause: &str) {
+        self.diagnosis_alerts.get_or_create(&CauseLabels { cause: cause.to_owned() }).inc();
     }
 
     /// Counts a push.

@@ -1,4 +1,4 @@
-//! The tasks of campaigns and of devices that do not answer, put together.
+//! The tasks of campaigns, of devices that do not answer, and of alerts, put together.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::campaign::{self, Gateway, Runner};
 use crate::config::Config;
+use crate::diagnose::Alerter;
 use crate::metrics::Metrics;
 use crate::prune::{Follower, Pruner};
 use crate::store::Store;
@@ -57,6 +58,11 @@ impl Moving {
             gateway_url: url,
             keys,
         };
+        if let Some(url) = config.diagnosis_webhook.clone() {
+            let secret = config.diagnosis_secret.clone();
+            let (store, clock, client) = (store.clone(), clock.clone(), follower.client.clone());
+            tasks.spawn(Alerter { store, clock, client, url, secret }.run(shutdown.clone()));
+        }
         tasks.spawn(runner.run(shutdown.clone()));
         tasks.spawn(campaign::report_load(store, clock, metrics.load, process, shutdown.clone()));
         tasks.spawn(pruner.run(shutdown.clone()));

@@ -115,7 +115,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
             };
             let campaigns = moving.campaigns.clone();
             moving.spawn(&config, &mut tasks, &after)?;
-            let recorder = Recorder::new(store.clone(), clock.clone(), metrics.clone());
+            let recorder = Recorder::new(store.clone(), clock.clone(), metrics.clone())
+                .telling(config.diagnosis_webhook.is_some());
             let (signing, watch_clock, watch_metrics) = (issuers.clone(), clock.clone(), metrics.clone());
             let public_url = issuers.default_builder().issuer().web_service_url.clone();
             let passes = Passes::new(store.clone(), issuers, catalog, tokens, waiter, metrics.clone(), clock.clone())

@@ -1,6 +1,8 @@
 //! What devices say to `/v1/log`, turned into causes that somebody can act on: recognised, redacted, counted.
 
+mod alert;
 mod cause;
+mod facts;
 mod redact;
 
 use std::collections::HashMap;
@@ -12,12 +14,15 @@ use tidings_shared::clock::Clock;
 use tidings_shared::lifecycle::Shutdown;
 use tidings_shared::storage::StorageError;
 
+pub use alert::Alerter;
 pub use cause::{Cause, cause_of, cause_with_code};
+pub use facts::meaning_of;
 pub use redact::redact;
 
 use crate::metrics::Metrics;
 use crate::package::hex;
-use crate::store::Store;
+use crate::store::{Reports, Store};
+use facts::{Named, facts};
 
 /// Most lines of one request that are looked at.
 pub const MOST_LINES: usize = 100;
@@ -33,7 +38,12 @@ struct Pending {
     cause: Cause,
     pattern: String,
     count: i64,
+    /// Who and what a few of the lines name: in memory only, until they are looked up.
+    named: Vec<Named>,
 }
+
+/// Lines of a pattern whose names are looked up, between two writes.
+const LOOKED_UP: usize = 5;
 
 /// Collects reports and writes their counts about once a second. Cheap to clone.
 #[derive(Clone)]
@@ -42,13 +52,22 @@ pub struct Recorder {
     clock: Clock,
     metrics: Metrics,
     pending: Arc<Mutex<HashMap<String, Pending>>>,
+    /// Somebody wants to be told of a first.
+    tell: bool,
 }
 
 impl Recorder {
     /// A recorder.
     #[must_use]
     pub fn new(store: Store, clock: Clock, metrics: Metrics) -> Self {
-        Self { store, clock, metrics, pending: Arc::default() }
+        Self { store, clock, metrics, pending: Arc::default(), tell: false }
+    }
+
+    /// Whether somebody is told of the first report of a cause, see [`Alerter`].
+    #[must_use]
+    pub fn telling(mut self, tell: bool) -> Self {
+        self.tell = tell;
+        self
     }
 
     /// Takes a device's lines.
@@ -63,8 +82,11 @@ impl Recorder {
             let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(known) = pending.get_mut(&id) {
                 known.count += 1;
+                if known.named.len() < LOOKED_UP {
+                    known.named.push(Named::of(text));
+                }
             } else if pending.len() < MOST_PENDING {
-                pending.insert(id, Pending { cause, pattern, count: 1 });
+                pending.insert(id, Pending { cause, pattern, count: 1, named: vec![Named::of(text)] });
             }
         }
     }
@@ -77,13 +99,10 @@ impl Recorder {
         let taken = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
         let mut taken = taken.into_iter();
         while let Some((id, entry)) = taken.next() {
-            match self
-                .store
-                .count_diagnosis(&id, entry.cause.code, &entry.pattern, entry.count, self.clock.now_ms())
-                .await
-            {
+            match self.count(&id, &entry).await {
                 // The first of its cause is worth somebody's attention.
                 Ok(true) => {
+                    self.metrics.diagnosis_alert(entry.cause.code);
                     tracing::warn!(
                         cause = entry.cause.code,
                         pattern = entry.pattern,
@@ -103,6 +122,20 @@ impl Recorder {
             }
         }
         Ok(())
+    }
+
+    async fn count(&self, id: &str, entry: &Pending) -> Result<bool, StorageError> {
+        let now = self.clock.now_ms();
+        let facts = facts(&self.store, &self.metrics, entry.cause, &entry.named, now).await?;
+        let reports = Reports {
+            id,
+            cause: entry.cause.code,
+            pattern: &entry.pattern,
+            times: entry.count,
+            facts: &facts,
+            tell: self.tell,
+        };
+        self.store.count_diagnosis(reports, now).await
     }
 
     /// Writes about once a second, and once more at the end.

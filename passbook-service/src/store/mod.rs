@@ -26,7 +26,7 @@ use tidings_shared::storage::{Database, StorageError};
 
 pub use campaigns::{Candidate, LEASE as CAMPAIGN_LEASE, Portion, Pushed};
 pub use changes::{Batch, Clocks};
-pub use diagnoses::Diagnosis;
+pub use diagnoses::{Alert, Diagnosis, Reports};
 pub use google::{GoogleObject, Told};
 pub use imports::{ImportResult, ImportState};
 pub use jobs::{Job, JobFault};

@@ -212,6 +212,58 @@ async fn over_a_stop_in_the_middle_each_device_is_pushed_once() {
 }
 
 #[tokio::test]
+async fn another_process_goes_on_where_a_dead_one_stood_and_nobody_is_pushed_twice_by_the_gateway() {
+    for first in Running::on_each_database(&[]).await {
+        take_over(&first, 60).await;
+        let second =
+            Running::start_in(&first.data, &first.database, first.gateway.clone(), first.clock.clone(), &[]).await;
+        let id = start(&first, json!({"name": "Move", "rate": {"floor": 20, "ceiling": 20}})).await;
+        first.gateway.wait_for(1).await;
+        first.kill();
+        eventually("the other one to take over when the lease has ended", async || {
+            second.clock.advance(1_000);
+            let (_, campaign) = ask(&second, Method::GET, &format!("/api/campaigns/{id}"), None).await;
+            (campaign["state"] == "done").then_some(())
+        })
+        .await;
+        // The gateway knows a key that comes again, and sends once for each.
+        let keys: BTreeSet<_> = second.gateway.pushed().into_iter().map(|push| push.idempotency_key).collect();
+        assert_eq!(keys.len(), 60);
+        second.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn slow_answers_of_another_process_slow_a_campaign_down() {
+    for service in Running::on_each_database(&[]).await {
+        take_over(&service, 40).await;
+        let database = tidings_shared::storage::Database::connect(&service.database, 2).await.unwrap();
+        let store = tidings_passbook_service::store::Store::new(database);
+        let meter = tidings_passbook_service::campaign::Meter::default();
+        for _ in 0..100 {
+            meter.note(tidings_passbook_service::campaign::Question::List, std::time::Duration::from_secs(3), false);
+        }
+        service.gateway.answer(503);
+        let id = start(&service, json!({"name": "Move", "rate": {"floor": 10, "ceiling": 4000}})).await;
+        // It holds the campaign until there was time to look at how the other one answers.
+        eventually("the campaign to wait", async || {
+            store.tell_load("another-process", &meter.sample(), service.clock.now_ms()).await.unwrap();
+            let (_, campaign) = ask(&service, Method::GET, &format!("/api/campaigns/{id}"), None).await;
+            campaign["lastError"].as_str().map(drop)
+        })
+        .await;
+        eventually("the rate to be reduced for the other process's sake", async || {
+            // Portions are stored only when the gateway takes them.
+            service.gateway.answer(202);
+            let (_, campaign) = ask(&service, Method::GET, &format!("/api/campaigns/{id}"), None).await;
+            campaign["rateReason"].as_str()?.contains("the list takes").then_some(())
+        })
+        .await;
+        service.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_is_refused_with_its_reason() {
     let service = Running::on_sqlite(&[]).await;
     for (body, code, word) in [

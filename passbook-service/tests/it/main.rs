@@ -26,6 +26,7 @@ mod product;
 mod pruning;
 mod pushes;
 mod registration;
+mod scale;
 mod sequencer;
 mod simulation;
 mod start;

@@ -1,7 +1,7 @@
 //! Starts the service and a gateway that records what it is asked, and plays a phone.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -42,6 +42,9 @@ pub(crate) struct Gateway {
     pushed: Arc<Mutex<Vec<Pushed>>>,
     status: Arc<AtomicU16>,
     outcomes: tokio::sync::broadcast::Sender<String>,
+    /// Pushes in batches are only counted, for the measurement of many.
+    counted: Arc<AtomicU64>,
+    only_counts: Arc<AtomicBool>,
     code: Arc<Mutex<String>>,
 }
 
@@ -54,6 +57,8 @@ impl Gateway {
             pushed: Arc::default(),
             status: Arc::new(AtomicU16::new(202)),
             outcomes: tokio::sync::broadcast::channel(64).0,
+            counted: Arc::default(),
+            only_counts: Arc::default(),
             code: Arc::default(),
         };
         let router = Router::new()
@@ -71,6 +76,16 @@ impl Gateway {
 
     pub(crate) fn code(&self, code: &str) {
         code.clone_into(&mut self.code.lock().unwrap());
+    }
+
+    /// Keeps nothing of pushes in batches from now on, but their number.
+    pub(crate) fn only_count(&self) {
+        self.only_counts.store(true, Ordering::SeqCst);
+    }
+
+    /// How many.
+    pub(crate) fn counted(&self) -> u64 {
+        self.counted.load(Ordering::SeqCst)
     }
 
     /// Says that Apple calls the token of a push gone, once somebody listens.
@@ -105,6 +120,10 @@ async fn notify(
     let code = gateway.code.lock().unwrap().clone();
     let notifications = batch["notifications"].as_array().unwrap();
     for body in notifications.iter().filter(|_| status != StatusCode::TOO_MANY_REQUESTS) {
+        if gateway.only_counts.load(Ordering::SeqCst) {
+            gateway.counted.fetch_add(1, Ordering::SeqCst);
+            continue;
+        }
         gateway.pushed.lock().unwrap().push(Pushed {
             token: body.pointer("/to/token/token").and_then(Value::as_str).unwrap_or_default().to_owned(),
             idempotency_key: body["idempotency_key"].as_str().unwrap_or_default().to_owned(),
@@ -248,6 +267,11 @@ impl Running {
     /// Stops the service and waits for its end.
     pub(crate) async fn stop(self) {
         let _stopped = self.end().await;
+    }
+
+    /// Ends the service as a power cut would: nothing is given back.
+    pub(crate) fn kill(&self) {
+        self.server.abort();
     }
 
     /// Stops the service, does something, and starts it again: the same database, data folder, gateway and clock.

@@ -16,6 +16,7 @@ mod full_disk;
 mod hostile;
 mod long_poll;
 mod lost_updates;
+mod moving_command;
 mod operations;
 mod pass_update;
 mod presence;

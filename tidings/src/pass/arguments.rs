@@ -42,6 +42,15 @@ pub(crate) enum PassCommand {
     /// Google Wallet: save links, and what Google was told.
     #[command(subcommand)]
     Google(super::google::GoogleCommand),
+    /// Push to many devices, as fast as the service bears their answers.
+    #[command(subcommand)]
+    Campaign(super::campaign::CampaignCommand),
+    /// Take over another provider's passes, tokens and registrations. The same file again goes on where it stopped.
+    Import(Box<super::import::ImportArgs>),
+    /// Count devices by when they were last heard of.
+    Devices(super::devices::DevicesArgs),
+    /// What devices complain of, what it means and what to do. Ends with 1 while they complain of something.
+    Diagnose(super::devices::DiagnoseArgs),
     /// Orders of Apple's order tracking.
     #[command(subcommand)]
     Order(super::order::OrderCommand),

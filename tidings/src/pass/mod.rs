@@ -2,14 +2,18 @@
 
 mod arguments;
 mod bulk;
+mod campaign;
 mod certificates;
 mod change;
+mod devices;
 mod give;
 mod google;
 mod history;
+mod import;
 mod issue;
 mod order;
 mod preview;
+mod progress;
 mod show;
 mod template;
 
@@ -43,6 +47,10 @@ pub(crate) async fn run(settings: &Settings, command: &PassCommand) -> anyhow::R
         PassCommand::Preview(args) => preview::run(settings, args).await,
         PassCommand::Certificates(args) => certificates::run(settings, args).await,
         PassCommand::Google(command) => google::run(settings, command).await,
+        PassCommand::Campaign(command) => campaign::run(settings, command).await,
+        PassCommand::Import(args) => import::run(settings, args).await,
+        PassCommand::Devices(args) => devices::devices(settings, args).await,
+        PassCommand::Diagnose(args) => devices::diagnose(settings, args).await,
         PassCommand::Order(command) => order::run(settings, command).await,
         PassCommand::Openapi => {
             say(&tidings_passbook_service::openapi::text()?)?;

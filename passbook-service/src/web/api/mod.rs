@@ -20,7 +20,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use tidings_shared::auth::http::require_service_key;
 use tidings_shared::http::ApiError;
 
@@ -76,6 +76,7 @@ fn moving() -> Router<Door> {
         .route("/api/imports/{id}/rows", post(imports::rows))
         .route("/api/imports/{id}/refusals", get(imports::refusals))
         .route("/api/devices", get(devices::cohorts))
+        .route("/api/diagnoses/{id}", delete(reports::forget))
 }
 
 async fn authenticate(State(door): State<Door>, request: Request, next: Next) -> Result<Response, ApiError> {

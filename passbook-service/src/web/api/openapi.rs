@@ -67,6 +67,7 @@ use super::{
         imports::show,
         imports::refusals,
         devices::cohorts,
+        reports::forget,
         show,
     ),
     components(schemas(ErrorBody, ErrorDetail, crate::store::PassQuery)),
