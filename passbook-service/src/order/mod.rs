@@ -160,11 +160,23 @@ impl Orders<'_> {
         Ok((stored, tag))
     }
 
-    /// The order as its template is today; a changed template is a change like any other.
+    /// The order as its template is today; a changed template is a change like any other. What another process made of it
+    /// since this one started is left alone, as with passes.
     ///
     /// # Errors
     /// See [`OrderError`].
     pub async fn refresh(&self, order: PassRow) -> Result<PassRow, OrderError> {
+        if order.updated_at > self.0.passes.started_at() {
+            return Ok(order);
+        }
+        self.renew(order).await
+    }
+
+    /// The same, whoever made it what it is.
+    ///
+    /// # Errors
+    /// See [`OrderError`].
+    pub async fn renew(&self, order: PassRow) -> Result<PassRow, OrderError> {
         let basis = self.template(&order.template)?.basis(self.builder(Some(&order.id.pass_type))?.issuer());
         if order.basis == basis {
             return Ok(order);

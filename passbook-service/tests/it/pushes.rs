@@ -231,7 +231,7 @@ async fn a_push_token_that_rotates_while_a_push_is_under_way_gets_the_push_too()
         });
         change.await.unwrap().unwrap().unwrap();
         assert!(matches!(store.give_tags(10, 3, 0).await.unwrap(), Batch::Given { pushes: 1, .. }));
-        let claim = async |now: i64| store.claim_pushes(now, now + 1000, 10).await.unwrap();
+        let claim = async |now: i64| store.claim_pushes(now, now + 1000, 10, 0).await.unwrap();
         let claimed = claim(4).await;
         assert_eq!(claimed.iter().map(|push| push.push_token.clone()).collect::<Vec<_>>(), [push_token(1)]);
         store.register("a", Client::Apple, &id, &push_token(2), 5).await.unwrap();
