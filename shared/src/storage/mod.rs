@@ -212,6 +212,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_transaction_that_stands_still_ends() {
+        for database in testing::databases().await {
+            if database.dialect() == Dialect::Postgres {
+                let row = sqlx::query("SELECT current_setting('idle_in_transaction_session_timeout') AS most")
+                    .fetch_one(database.pool());
+                let most: String = sqlx::Row::try_get(&row.await.unwrap(), "most").unwrap();
+                assert_eq!(most, "15s");
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn a_transaction_is_whole_or_not_at_all_and_queries_are_the_same_text() {
         for database in testing::databases().await {
             let mut first = database.begin().await.unwrap();
