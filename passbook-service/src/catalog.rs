@@ -131,6 +131,11 @@ impl Catalog {
         self.dirty.swap(false, Ordering::SeqCst)
     }
 
+    /// The same, without forgetting it.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty.load(Ordering::SeqCst)
+    }
+
     /// Waits until a template comes.
     pub(crate) async fn woken(&self) {
         self.wake.notified().await;

@@ -2,8 +2,14 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+
+/// The mode of a secret's file that others than its owner may use; `None`: it is private, or is not there.
+pub(crate) fn open_mode(path: &Path) -> Option<u32> {
+    let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then_some(mode)
+}
 
 /// Replaces `path` by a file with mode 0600, whole or not at all.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -16,4 +22,17 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&draft, path)
+}
+
+/// Makes a file with mode 0600, whole or not at all, unless there is one. `false`: there is, or somebody made it first.
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let draft = path.with_extension(format!("{}.new", uuid::Uuid::new_v4()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let made = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::hard_link(&draft, path));
+    fs::remove_file(&draft)?;
+    match made {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
 }

@@ -162,19 +162,19 @@ pub(crate) fn key_file(data: &Path, name: &str, what: &str) -> anyhow::Result<St
 
     let path = data.join("wallet").join(name);
     let place = || format!("{}: {what}", path.display());
-    match std::fs::read_to_string(&path) {
-        Ok(key) if key.trim().len() >= 32 => return Ok(key.trim().to_owned()),
-        Ok(_) => anyhow::bail!(
-            "{} has fewer than 32 characters; restore it from a backup. With a new one, what the old one made is lost",
-            place()
-        ),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(place),
+    // Of several processes that start together one makes the file; all read it.
+    if !path.exists() {
+        let key = random_hex::<32>()?;
+        std::fs::create_dir_all(data.join("wallet")).with_context(place)?;
+        crate::secret_file::create(&path, key.as_bytes()).with_context(place)?;
     }
-    let key = random_hex::<32>()?;
-    std::fs::create_dir_all(data.join("wallet")).with_context(place)?;
-    crate::secret_file::write(&path, key.as_bytes()).with_context(place)?;
-    Ok(key)
+    let key = std::fs::read_to_string(&path).with_context(place)?;
+    anyhow::ensure!(
+        key.trim().len() >= 32,
+        "{} has fewer than 32 characters; restore it from a backup. With a new one, what the old one made is lost",
+        place()
+    );
+    Ok(key.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -195,6 +195,28 @@ mod tests {
         assert_ne!(maker.make("pass.a", "1").unwrap().token, made.token);
         let other = TokenMaker::new(&TokenMode::Derived(Some("0".repeat(32))), folder.path()).unwrap();
         assert_ne!(other.derive("pass.a", "1", &nonce), Some(made.token));
+    }
+
+    #[test]
+    fn processes_that_start_together_have_one_key() {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().unwrap();
+            let barrier = std::sync::Barrier::new(4);
+            let keys: Vec<String> = std::thread::scope(|scope| {
+                let started: Vec<_> = (0..4)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            barrier.wait();
+                            key_file(folder.path(), "token.key", "a key").unwrap()
+                        })
+                    })
+                    .collect();
+                started.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!(keys.windows(2).all(|pair| pair[0] == pair[1]), "{keys:?}");
+            let files = std::fs::read_dir(folder.path().join("wallet")).unwrap().count();
+            assert_eq!(files, 1, "nothing is left beside it");
+        }
     }
 
     #[test]

@@ -96,6 +96,9 @@ pub(super) fn types(settings: &Settings, faults: &mut Vec<String>) -> Vec<TypeCo
     let team = settings.text("wallet.team");
     let mut found = Found { settings, environment: &environment, any: false, faults };
     let first = settings.text("wallet.pass_type");
+    if first.starts_with("order.") {
+        found.faults.push(format!("wallet.pass_type: found `{first}`, an order type; name a pass type, pass.…, and give the order type as wallet.types.\"{first}\""));
+    }
     let mut types = vec![TypeConfig {
         certificates: found.certificate("wallet.signing"),
         identifier: first.clone(),

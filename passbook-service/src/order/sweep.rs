@@ -32,7 +32,7 @@ pub async fn sweep(service: &Service, shutdown: &Shutdown) {
                         return;
                     }
                     let Ok(Some(order)) = service.store.pass(&id).await else { continue };
-                    if let Err(error) = Orders(service).refresh(order).await {
+                    if let Err(error) = Orders(service).renew(order).await {
                         tracing::error!(%error, template = name, "an order cannot be rendered with the present template");
                     }
                 }

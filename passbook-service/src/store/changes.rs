@@ -8,6 +8,7 @@ use sqlx::{Any, Row, Transaction};
 use tidings_shared::storage::StorageError;
 use uuid::{ContextV7, Timestamp, Uuid};
 
+use super::pushes::LONGEST_WAIT_MS;
 use super::{PassId, Store};
 
 /// The epoch and the greatest tag that was given.
@@ -144,6 +145,21 @@ impl Store {
         now_ms: i64,
         push_interval_ms: i64,
     ) -> Result<(Batch, Vec<String>), StorageError> {
+        let mut left = super::REPEATS;
+        loop {
+            let outcome = self.give_tags_once(limit, now_ms, push_interval_ms).await;
+            if !super::again(&outcome, &mut left) {
+                return outcome;
+            }
+        }
+    }
+
+    async fn give_tags_once(
+        &self,
+        limit: i64,
+        now_ms: i64,
+        push_interval_ms: i64,
+    ) -> Result<(Batch, Vec<String>), StorageError> {
         let waiting = sqlx::query("SELECT id FROM wallet_changes LIMIT 1").fetch_optional(self.database.pool()).await?;
         if waiting.is_none() {
             return Ok((Batch::Empty, Vec::new()));
@@ -155,6 +171,9 @@ impl Store {
             .fetch_optional(&mut *transaction)
             .await?;
         let Some(clock) = clock else { return Ok((Batch::Busy, Vec::new())) };
+        if let Some(limit) = self.database.dialect().statement_limit() {
+            sqlx::query(limit).execute(&mut *transaction).await?;
+        }
         let tag = clock.try_get::<i64, _>("last_tag")? + 1;
         let changes = sqlx::query(
             "UPDATE wallet_changes SET batch = $1 WHERE id IN (SELECT id FROM wallet_changes WHERE batch IS NULL ORDER BY id LIMIT $2)",
@@ -174,15 +193,19 @@ impl Store {
         .bind(tag)
         .execute(&mut *transaction)
         .await?;
-        let pushes = sqlx::query(
+        // In the order in which everybody locks pushes. Times that no clock of today can have written are none: a clock was
+        // set back.
+        let bytes = self.database.dialect().by_bytes();
+        let pushes = sqlx::query(sqlx::AssertSqlSafe(format!(
             "INSERT INTO wallet_pushes (device, pass_type, tag, sent_tag, due_at, attempts) \
-             SELECT DISTINCT r.device, r.pass_type, $1, 0, $2, 0 FROM wallet_changes c \
+             SELECT device, pass_type, $1, 0, $2, 0 FROM (SELECT DISTINCT r.device AS device, r.pass_type AS pass_type FROM wallet_changes c \
              JOIN wallet_registrations r ON r.pass_type = c.pass_type AND r.serial = c.serial \
-             JOIN wallet_devices d ON d.device = r.device AND d.client = 'apple' WHERE c.batch = $1 \
+             JOIN wallet_devices d ON d.device = r.device AND d.client = 'apple' WHERE c.batch = $1) AS told \
+             WHERE true ORDER BY device{bytes}, pass_type{bytes} \
              ON CONFLICT (device, pass_type) DO UPDATE SET tag = excluded.tag, due_at = CASE \
-             WHEN wallet_pushes.due_at IS NOT NULL THEN wallet_pushes.due_at \
-             WHEN wallet_pushes.pushed_at + $3 > $2 THEN wallet_pushes.pushed_at + $3 ELSE $2 END",
-        )
+             WHEN wallet_pushes.due_at <= $2 + $3 + {LONGEST_WAIT_MS} THEN wallet_pushes.due_at \
+             WHEN wallet_pushes.pushed_at + $3 > $2 AND wallet_pushes.pushed_at <= $2 + $3 THEN wallet_pushes.pushed_at + $3 ELSE $2 END"
+        )))
         .bind(tag)
         .bind(now_ms)
         .bind(push_interval_ms)

@@ -74,7 +74,8 @@ impl Group {
                         return answer.await.unwrap_or(Written::Stale);
                     }
                     let database = self.database.clone();
-                    // On its own: whoever waits may go away at any moment, the others' changes must not.
+                    // On its own: whoever waits may go away at any moment, the others' changes must not. At a shutdown
+                    // nobody awaits it, but closing the database waits for its connection.
                     tokio::spawn(async move {
                         let _permit = permit;
                         commit(&database, portion).await;
@@ -84,9 +85,11 @@ impl Group {
         }
     }
 
-    /// As many as a prepared statement takes, the oldest first.
+    /// As many as a prepared statement takes, the oldest first. A change whose caller has gone away before its turn came is
+    /// not made: nobody was told of it, and nobody would expect it later.
     fn portion(&self) -> Vec<Waiting> {
         let mut waiting = self.waiting();
+        waiting.retain(|one| !one.written.is_closed());
         let size = waiting.len().min(LARGEST);
         let size = if size == 0 { 0 } else { 1 << size.ilog2() };
         waiting.drain(..size).collect()
@@ -118,7 +121,7 @@ async fn write(database: &Database, changes: &[&Change]) -> Result<Vec<bool>, St
     let mut transaction = database.begin().await?;
     // In one order, so that two groups never wait for each other.
     let text = format!(
-        "SELECT pass_type, serial, revision, fields FROM wallet_passes WHERE (pass_type, serial) IN (VALUES {}) \
+        "SELECT pass_type, serial, revision, created_at, basis, fingerprint, fields FROM wallet_passes WHERE (pass_type, serial) IN (VALUES {}) \
          ORDER BY pass_type, serial{}",
         values(changes.len(), 2),
         database.dialect().for_update()
@@ -130,14 +133,23 @@ async fn write(database: &Database, changes: &[&Change]) -> Result<Vec<bool>, St
     let mut present = HashMap::new();
     for row in query.fetch_all(&mut *transaction).await? {
         let id = PassId { pass_type: row.try_get("pass_type")?, serial: row.try_get("serial")? };
-        present.insert(id, (row.try_get::<i64, _>("revision")?, row.try_get::<String, _>("fields")?));
+        let numbers: (i64, i64) = (row.try_get("revision")?, row.try_get("created_at")?);
+        let texts: (String, String, String) =
+            (row.try_get("basis")?, row.try_get("fingerprint")?, row.try_get("fields")?);
+        present.insert(id, (numbers, texts));
     }
     // Each pass once: what comes second was decided on what the first replaces.
     let same: Vec<bool> = changes
         .iter()
         .map(|change| {
-            let expected = (change.before.revision, object_text(&change.before.fields));
-            present.remove(&change.after.id).is_some_and(|found| found == expected)
+            let before = &change.before;
+            // A pass of the same name that was made anew has another time of birth.
+            present.remove(&change.after.id).is_some_and(|(numbers, (basis, fingerprint, fields))| {
+                numbers == (before.revision, before.created_at)
+                    && basis == before.basis
+                    && fingerprint == before.fingerprint
+                    && fields == object_text(&before.fields)
+            })
         })
         .collect();
     let fresh: Vec<&Change> = changes.iter().zip(&same).filter(|(_, same)| **same).map(|(change, _)| *change).collect();

@@ -60,6 +60,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn insert_job(&self, job: &Job) -> Result<(), StorageError> {
+        let _turn = self.database.turn().wait().await;
         sqlx::query(
             "INSERT INTO wallet_jobs (id, query, change, state, total, done, changed, failed, faults, created_at, updated_at, \
              leased_until) VALUES ($1, $2, $3, $4, $5, 0, 0, 0, '[]', $6, $6, 0)",
@@ -100,6 +101,14 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn claim_job(&self, now_ms: i64, until_ms: i64) -> Result<Option<Job>, StorageError> {
+        let waiting = sqlx::query("SELECT id FROM wallet_jobs WHERE state = 'running' AND leased_until <= $1 LIMIT 1")
+            .bind(now_ms)
+            .fetch_optional(self.database.pool())
+            .await?;
+        if waiting.is_none() {
+            return Ok(None);
+        }
+        let _turn = self.database.turn().wait().await;
         let text = format!(
             "UPDATE wallet_jobs SET leased_until = $1 WHERE id = (SELECT id FROM wallet_jobs WHERE state = 'running' \
              AND leased_until <= $2 ORDER BY id LIMIT 1) AND state = 'running' AND leased_until <= $2 RETURNING {COLUMNS}"
@@ -118,6 +127,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn save_job(&self, job: &Job, until_ms: i64) -> Result<bool, StorageError> {
+        let _turn = self.database.turn().wait().await;
         let saved = sqlx::query(
             "UPDATE wallet_jobs SET state = $1, done = $2, changed = $3, failed = $4, faults = $5, after_type = $6, \
              after_serial = $7, updated_at = $8, leased_until = $9 WHERE id = $10 AND state = 'running' AND leased_until = $11",
@@ -143,6 +153,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn cancel_job(&self, id: &str, now_ms: i64) -> Result<bool, StorageError> {
+        let _turn = self.database.turn().wait().await;
         let cancelled = sqlx::query(
             "UPDATE wallet_jobs SET state = 'cancelled', updated_at = $1 WHERE id = $2 AND state = 'running'",
         )
@@ -158,6 +169,14 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn forget_jobs(&self, before_ms: i64) -> Result<u64, StorageError> {
+        let old = sqlx::query("SELECT id FROM wallet_jobs WHERE state <> 'running' AND updated_at < $1 LIMIT 1")
+            .bind(before_ms)
+            .fetch_optional(self.database.pool())
+            .await?;
+        if old.is_none() {
+            return Ok(0);
+        }
+        let _turn = self.database.turn().wait().await;
         let gone = sqlx::query("DELETE FROM wallet_jobs WHERE state <> 'running' AND updated_at < $1")
             .bind(before_ms)
             .execute(self.database.pool())

@@ -10,6 +10,7 @@ mod imports;
 mod jobs;
 mod leases;
 mod load;
+mod notes;
 mod passes;
 mod personalizations;
 mod pruning;
@@ -53,6 +54,7 @@ pub struct PassId {
 pub struct Store {
     database: Database,
     group: group::Group,
+    notes: notes::Notes,
     epoch: Arc<OnceLock<String>>,
 }
 
@@ -60,7 +62,12 @@ impl Store {
     /// The tables of a migrated database.
     #[must_use]
     pub fn new(database: Database) -> Self {
-        Self { group: group::Group::new(database.clone()), database, epoch: Arc::default() }
+        Self {
+            group: group::Group::new(database.clone()),
+            notes: notes::Notes::new(database.clone()),
+            database,
+            epoch: Arc::default(),
+        }
     }
 
     /// Whether the database answers.
@@ -74,4 +81,17 @@ impl Store {
     async fn begin(&self) -> Result<Transaction<'static, Any>, StorageError> {
         self.database.begin().await
     }
+}
+
+/// How often a transaction is repeated that PostgreSQL ended because it and another waited for each other.
+const REPEATS: u32 = 3;
+
+/// Whether a transaction is to be repeated at once; counts down what is left.
+fn again<T>(outcome: &Result<T, StorageError>, left: &mut u32) -> bool {
+    let again = *left > 0 && outcome.as_ref().is_err_and(StorageError::is_deadlock);
+    if again {
+        *left -= 1;
+        tracing::debug!("two transactions waited for each other; one is repeated");
+    }
+    again
 }

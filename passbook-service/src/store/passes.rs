@@ -152,6 +152,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn insert_pass(&self, pass: &NewPass, now_ms: i64) -> Result<bool, StorageError> {
+        let _turn = self.database.turn().wait().await;
         let inserted = sqlx::query(
             "INSERT INTO wallet_passes (pass_type, serial, template, fields, user_info, token_algorithm, token_hash, \
              token_nonce, basis, fingerprint, last_modified, revision, created_at, updated_at, voided, expires) \
@@ -271,6 +272,17 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn delete_pass(&self, id: &PassId) -> Result<bool, StorageError> {
+        let mut left = super::REPEATS;
+        loop {
+            let outcome = self.delete_once(id).await;
+            if !super::again(&outcome, &mut left) {
+                return outcome;
+            }
+        }
+    }
+
+    async fn delete_once(&self, id: &PassId) -> Result<bool, StorageError> {
+        let _turn = self.database.turn().wait().await;
         let mut transaction = self.begin().await?;
         let lock = self.database.dialect().for_update();
         let found = sqlx::query(sqlx::AssertSqlSafe(format!(
@@ -307,6 +319,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn uplift_token(&self, id: &PassId, old_hash: &str, new_hash: &str) -> Result<(), StorageError> {
+        let _turn = self.database.turn().wait().await;
         sqlx::query("UPDATE wallet_passes SET token_algorithm = $1, token_hash = $2 WHERE pass_type = $3 AND serial = $4 AND token_hash = $5")
             .bind(Algorithm::Sha384.as_str())
             .bind(new_hash)

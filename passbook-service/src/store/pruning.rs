@@ -77,6 +77,7 @@ impl Store {
             .await?;
         let Some(row) = row else { return Ok(None) };
         let (device, token_at): (String, Option<i64>) = (row.try_get("device")?, row.try_get("notified_token_at")?);
+        let _turn = self.database.turn().wait().await;
         let set = sqlx::query(
             "UPDATE wallet_devices SET quarantined_at = COALESCE(quarantined_at, $1), quarantine_reason = $2 \
              WHERE device = $3 AND token_at = $4 AND (quarantine_reason IS NULL OR quarantine_reason <> $2)",
@@ -102,6 +103,7 @@ impl Store {
         now_ms: i64,
         limit: i64,
     ) -> Result<u64, StorageError> {
+        let _turn = self.database.turn().wait().await;
         let set = sqlx::query(
             "UPDATE wallet_devices SET quarantined_at = $1, quarantine_reason = $2 WHERE quarantined_at IS NULL AND device IN \
              (SELECT w.device FROM wallet_pushes w JOIN wallet_devices d ON d.device = w.device \

@@ -1,8 +1,8 @@
 //! The durable outbox of pushes towards the push-gateway: one row for each device and pass type.
 
-use sqlx::Row;
-use tidings_shared::storage::StorageError;
+use sqlx::{Any, Row, Transaction};
 use tidings_shared::storage::rows::{portions, statement, values};
+use tidings_shared::storage::{Dialect, StorageError};
 
 use super::Store;
 
@@ -36,14 +36,27 @@ pub enum PushResult {
     Later(i64, String),
 }
 
+/// The longest that a push waits for anything but the interval, ms: what the gateway asks for in Retry-After at most, and
+/// the lease. A time that is further away was written by a clock that has been set back since.
+pub(super) const LONGEST_WAIT_MS: i64 = 3_700_000;
+
 impl Store {
-    /// Claims up to `limit` pushes that are due, until `lease_until`: then somebody else may try.
+    /// Claims up to `limit` pushes that are due, until `lease_until`: then somebody else may try. `interval_ms` lies between
+    /// two pushes to a device.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn claim_pushes(&self, now_ms: i64, lease_until: i64, limit: i64) -> Result<Vec<DuePush>, StorageError> {
-        let due = sqlx::query("SELECT device FROM wallet_pushes WHERE due_at <= $1 LIMIT 1")
+    pub async fn claim_pushes(
+        &self,
+        now_ms: i64,
+        lease_until: i64,
+        limit: i64,
+        interval_ms: i64,
+    ) -> Result<Vec<DuePush>, StorageError> {
+        let far = now_ms + interval_ms + LONGEST_WAIT_MS;
+        let due = sqlx::query("SELECT device FROM wallet_pushes WHERE due_at <= $1 OR due_at > $2 LIMIT 1")
             .bind(now_ms)
+            .bind(far)
             .fetch_optional(self.database.pool())
             .await?;
         if due.is_none() {
@@ -53,7 +66,7 @@ impl Store {
         let lock = self.database.dialect().for_update_skip_locked();
         let claimed = sqlx::query(sqlx::AssertSqlSafe(format!(
             "UPDATE wallet_pushes SET due_at = $2 WHERE (device, pass_type) IN \
-             (SELECT device, pass_type FROM wallet_pushes WHERE due_at <= $1 ORDER BY due_at LIMIT $3{lock}) \
+             (SELECT device, pass_type FROM wallet_pushes WHERE due_at <= $1 OR due_at > $4 ORDER BY due_at LIMIT $3{lock}) \
              RETURNING device, pass_type, tag, attempts, \
              (SELECT COUNT(*) FROM wallet_registrations r WHERE r.device = wallet_pushes.device \
               AND r.pass_type = wallet_pushes.pass_type AND wallet_pushes.sent_tag < wallet_pushes.tag \
@@ -64,6 +77,7 @@ impl Store {
         .bind(now_ms)
         .bind(lease_until)
         .bind(limit)
+        .bind(far)
         .fetch_all(self.database.pool())
         .await?;
         claimed
@@ -93,6 +107,21 @@ impl Store {
         now_ms: i64,
         interval_ms: i64,
     ) -> Result<(), StorageError> {
+        let mut left = super::REPEATS;
+        loop {
+            let outcome = self.settle_once(settled, now_ms, interval_ms).await;
+            if !super::again(&outcome, &mut left) {
+                return outcome;
+            }
+        }
+    }
+
+    async fn settle_once(
+        &self,
+        settled: &[(DuePush, PushResult)],
+        now_ms: i64,
+        interval_ms: i64,
+    ) -> Result<(), StorageError> {
         let of = |kind: fn(&PushResult) -> bool| settled.iter().filter(|(_, result)| kind(result)).collect::<Vec<_>>();
         let sent = of(|result| matches!(result, PushResult::Sent(_)));
         let dropped = of(|result| matches!(result, PushResult::Dropped(_)));
@@ -102,6 +131,8 @@ impl Store {
                     due_at = CASE WHEN wallet_pushes.tag > v.tag THEN v.at ELSE NULL END";
         let unanswered = super::pruning::count_unanswered("v.now");
         let replaced = "(SELECT 1 FROM wallet_devices d WHERE d.device = v.device AND d.push_token <> v.push_token)";
+        // It registered since the push was claimed: the reason to drop it may be gone.
+        let returned = "(SELECT 1 FROM wallet_devices d WHERE d.device = v.device AND d.token_at <> v.token_at)";
         let statements = [
             (
                 &sent,
@@ -112,11 +143,13 @@ impl Store {
             ),
             // What is left of them waits for nothing but the new token.
             (&sent, format!("attempts = 0, due_at = v.now FROM v {which}")),
-            (&dropped, format!("{done}, last_error = v.word FROM v {which}")),
+            (&dropped, format!("{done}, last_error = v.word FROM v {which} AND NOT EXISTS {returned}")),
+            (&dropped, format!("attempts = 0, due_at = v.now FROM v {which}")),
             (&later, format!("attempts = attempts + 1, due_at = v.at, last_error = v.word FROM v {which}")),
         ];
         let _turn = self.database.turn().wait().await;
         let mut transaction = self.begin().await?;
+        self.lock_pushes(&mut transaction, settled).await?;
         for (settled, set) in statements {
             for portion in portions(settled) {
                 let values = values(portion.len(), 8);
@@ -140,12 +173,40 @@ impl Store {
         Ok(())
     }
 
+    /// Locks the rows of pushes in the order in which the sequencer does, so that neither waits for the other.
+    async fn lock_pushes(
+        &self,
+        transaction: &mut Transaction<'static, Any>,
+        settled: &[(DuePush, PushResult)],
+    ) -> Result<(), StorageError> {
+        if self.database.dialect() == Dialect::Sqlite {
+            return Ok(());
+        }
+        let mut rows: Vec<_> = settled.iter().map(|(push, _)| (&push.device, &push.pass_type)).collect();
+        rows.sort_unstable();
+        let bytes = self.database.dialect().by_bytes();
+        for portion in portions(&rows) {
+            let text = format!(
+                "SELECT 1 FROM wallet_pushes WHERE (device, pass_type) IN (VALUES {}) ORDER BY device{bytes}, pass_type{bytes}{}",
+                values(portion.len(), 2),
+                self.database.dialect().for_update()
+            );
+            let mut query = sqlx::query(statement(transaction, &text));
+            for (device, pass_type) in portion {
+                query = query.bind(*device).bind(*pass_type);
+            }
+            query.execute(&mut **transaction).await?;
+        }
+        Ok(())
+    }
+
     /// Makes what waits for another attempt due now. A push that is under way may be sent twice then, with the same
     /// idempotency key.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn hurry_pushes(&self, now_ms: i64) -> Result<(), StorageError> {
+        let _turn = self.database.turn().wait().await;
         sqlx::query("UPDATE wallet_pushes SET due_at = $1 WHERE due_at > $1 AND attempts > 0")
             .bind(now_ms)
             .execute(self.database.pool())

@@ -3,6 +3,7 @@
 use sqlx::Row;
 use tidings_shared::storage::StorageError;
 
+use super::notes::Note;
 use super::{PassId, Store};
 
 /// How often `last_list_at` is written for a device that asks all the time.
@@ -61,8 +62,38 @@ impl Store {
         push_token: &str,
         now_ms: i64,
     ) -> Result<Registered, StorageError> {
+        let mut left = super::REPEATS;
+        loop {
+            let outcome = self.register_once(device, client, id, push_token, now_ms).await;
+            if !super::again(&outcome, &mut left) {
+                return outcome;
+            }
+        }
+    }
+
+    async fn register_once(
+        &self,
+        device: &str,
+        client: Client,
+        id: &PassId,
+        push_token: &str,
+        now_ms: i64,
+    ) -> Result<Registered, StorageError> {
         let _turn = self.database.turn().wait().await;
         let mut transaction = self.begin().await?;
+        // It comes back from quarantine or with another token: it hears of what it has not been told of meanwhile. Pushes
+        // that are under way are settled before or after this, and find the new token.
+        sqlx::query(
+            "UPDATE wallet_pushes SET due_at = COALESCE(due_at, $3), \
+             sent_tag = CASE WHEN sent_tag > COALESCE(listed_tag, 0) THEN COALESCE(listed_tag, 0) ELSE sent_tag END \
+             WHERE device = $1 AND tag > COALESCE(listed_tag, 0) AND EXISTS (SELECT 1 FROM wallet_devices d \
+             WHERE d.device = $1 AND (d.push_token <> $2 OR d.quarantined_at IS NOT NULL))",
+        )
+        .bind(device)
+        .bind(push_token)
+        .bind(now_ms)
+        .execute(&mut *transaction)
+        .await?;
         sqlx::query(
             "INSERT INTO wallet_devices (device, push_token, token_at, created_at, client) VALUES ($1, $2, $3, $3, $4) \
              ON CONFLICT (device) DO UPDATE SET push_token = excluded.push_token, token_at = excluded.token_at, client = excluded.client, \
@@ -154,7 +185,8 @@ impl Store {
     }
 
     /// Notes that a device has asked, about once a minute at most or when its list told something new, and drops a push
-    /// for what it has seen already: it would be one about nothing. `seen` is the tag that the device brought, if it was
+    /// for what it has seen already: it would be one about nothing. Only that is waited for; the rest is a hint, and written
+    /// soon. `seen` is the tag that the device brought, if it was
     /// one of ours; `told` is the clock's tag that its list goes up to; `news`: the list had something.
     ///
     /// # Errors
@@ -187,38 +219,17 @@ impl Store {
             row.try_get("silent")?,
             row.try_get("pending")?,
         );
-        if (listed - now_ms).abs() > LIST_NOTE_MS || silent == 1 {
-            // A device that was given up because it did not answer answers.
-            sqlx::query(
-                "UPDATE wallet_devices SET last_list_at = $1, \
-                 quarantined_at = CASE WHEN quarantine_reason = 'unanswered' THEN NULL ELSE quarantined_at END, \
-                 quarantine_reason = CASE WHEN quarantine_reason = 'unanswered' THEN NULL ELSE quarantine_reason END \
-                 WHERE device = $2",
-            )
-            .bind(now_ms)
-            .bind(device)
-            .execute(self.database.pool())
-            .await?;
-        }
-        if (type_listed - now_ms).abs() > LIST_NOTE_MS || listed_tag < 0 || (news && told > listed_tag) {
-            // Only for a type of which the device has passes: the address is anybody's text.
-            sqlx::query(
-                "INSERT INTO wallet_pushes (device, pass_type, tag, sent_tag, attempts, listed_tag, listed_at) \
-                 SELECT $1, $2, 0, 0, 0, $3, $4 WHERE EXISTS \
-                 (SELECT 1 FROM wallet_registrations r WHERE r.device = $1 AND r.pass_type = $2) \
-                 ON CONFLICT (device, pass_type) DO UPDATE SET listed_tag = excluded.listed_tag, listed_at = excluded.listed_at",
-            )
-            .bind(device)
-            .bind(pass_type)
-            .bind(told)
-            .bind(now_ms)
-            .execute(self.database.pool())
-            .await?;
+        // A device that was given up because it did not answer answers.
+        let asked = (listed - now_ms).abs() > LIST_NOTE_MS || silent == 1;
+        let listed = (type_listed - now_ms).abs() > LIST_NOTE_MS || listed_tag < 0 || (news && told > listed_tag);
+        if asked || listed {
+            self.notes.add(device, pass_type, Note { told, now_ms, asked, listed });
         }
         if let Some(seen) = seen
             && pending > 0
             && pending <= seen
         {
+            let _turn = self.database.turn().wait().await;
             sqlx::query("UPDATE wallet_pushes SET sent_tag = tag, due_at = NULL, attempts = 0 WHERE device = $1 AND pass_type = $2 AND tag <= $3")
                 .bind(device)
                 .bind(pass_type)

@@ -26,6 +26,8 @@ pub struct Passes {
     clock: Clock,
     /// Whether what a pass was before a change is kept.
     history: bool,
+    /// When this process started, ms since 1970.
+    started_at: i64,
 }
 
 impl Passes {
@@ -40,7 +42,8 @@ impl Passes {
         metrics: Metrics,
         clock: Clock,
     ) -> Self {
-        Self { store, issuers, catalog, tokens, waiter, metrics, clock, history: true }
+        let started_at = clock.now_ms();
+        Self { store, issuers, catalog, tokens, waiter, metrics, clock, history: true, started_at }
     }
 
     /// Whether what a pass was before a change is kept; it is, unless told otherwise.
@@ -67,6 +70,7 @@ impl Passes {
     /// # Errors
     /// See [`ChangeError`].
     pub async fn create(&self, create: Create) -> Result<Created, ChangeError> {
+        self.known_template(&create.template).await?;
         let prepared = self.prepare(create)?;
         let made = self.tokens.make(&prepared.id.pass_type, &prepared.id.serial)?;
         let id = prepared.id.clone();
@@ -184,16 +188,36 @@ impl Passes {
     }
 
     /// Renders a pass anew when its template or the service's address has changed since: that is a change like any
-    /// other, listed and pushed.
+    /// other, listed and pushed. What another process made of it since this one started is left alone: its template is the
+    /// newer one, and two processes that took turns at it would push for ever.
     ///
     /// # Errors
     /// See [`ChangeError`].
     pub async fn refresh(&self, pass: PassRow) -> Result<PassRow, ChangeError> {
-        let template = self.template(&pass.template)?;
+        let template = self.known_template(&pass.template).await?;
+        // Uploaded templates say themselves which one is newer.
+        if Template::revision_of(&pass.basis) == template.revision && pass.updated_at > self.started_at {
+            return Ok(pass);
+        }
+        self.renew(pass).await
+    }
+
+    /// The same, whoever made it what it is: after a start the newest process has the last word.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub async fn renew(&self, pass: PassRow) -> Result<PassRow, ChangeError> {
+        let template = self.known_template(&pass.template).await?;
         if pass.basis == template.basis(self.builder(&pass.id.pass_type)?.issuer()) {
             return Ok(pass);
         }
         Ok(self.update(&pass.id, Draft::of).await?.pass)
+    }
+
+    /// When this process started, ms since 1970.
+    #[must_use]
+    pub(crate) fn started_at(&self) -> i64 {
+        self.started_at
     }
 
     /// Whether a pass asks its holder to sign up, and nobody has.
@@ -268,6 +292,17 @@ impl Passes {
         self.catalog.get(name).ok_or_else(|| ChangeError::NoTemplate(name.to_owned(), self.catalog.names().join(", ")))
     }
 
+    /// A template; one that is not known is looked for in the database once more: another process may have got it.
+    async fn known_template(&self, name: &str) -> Result<Arc<Template>, ChangeError> {
+        match self.template(name) {
+            Err(ChangeError::NoTemplate(..)) => {
+                self.catalog.reload(&self.store, &self.issuers).await?;
+                self.template(name)
+            }
+            other => other,
+        }
+    }
+
     fn messages(&self, old: &Version, new: &Version, id: &PassId) -> Result<Vec<ChangeMessage>, ChangeError> {
         let template = self.template(&new.template)?;
         if !template.tells_changes() {
@@ -280,7 +315,7 @@ impl Passes {
     async fn update(&self, id: &PassId, draft: impl Fn(&PassRow) -> Draft) -> Result<Stored, ChangeError> {
         let stored = match self.attempt(id, &draft).await {
             // Another process has a newer template: it is read, and that is all it takes.
-            Err(ChangeError::Stale(_)) => {
+            Err(ChangeError::Stale(_) | ChangeError::NoTemplate(..)) => {
                 self.catalog.reload(&self.store, &self.issuers).await?;
                 self.attempt(id, &draft).await?
             }

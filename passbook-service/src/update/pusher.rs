@@ -72,7 +72,7 @@ impl Pusher {
     async fn send_all(&self, shutdown: &Shutdown) {
         while !shutdown.is_down() {
             let now = self.clock.now_ms();
-            match self.store.claim_pushes(now, now + LEASE_MS, BATCH).await {
+            match self.store.claim_pushes(now, now + LEASE_MS, BATCH, self.interval_ms).await {
                 Ok(pushes) if !pushes.is_empty() => {
                     let grace = async {
                         shutdown.wait().await;
@@ -163,7 +163,15 @@ impl Pusher {
 
     /// Hands pushes to the gateway in one request; a result for each.
     async fn send(&self, pushes: &[DuePush]) -> Vec<PushResult> {
-        let body = serde_json::json!({ "notifications": pushes.iter().map(item).collect::<Vec<_>>() });
+        let epoch = match self.store.epoch().await {
+            Ok(epoch) => epoch,
+            Err(error) => {
+                let why = format!("the tags' epoch cannot be read: {error}");
+                return pushes.iter().map(|push| self.later(push, None, why.clone())).collect();
+            }
+        };
+        let items: Vec<_> = pushes.iter().map(|push| item(push, &epoch)).collect();
+        let body = serde_json::json!({ "notifications": items });
         let mut request = self.client.post(format!("{}/v1/notifications/batch", self.gateway_url)).json(&body);
         if let Some(key) = self.keys.current() {
             request = request.bearer_auth(key);
@@ -263,7 +271,7 @@ impl Pusher {
 }
 
 /// One of a batch.
-fn item(push: &DuePush) -> Value {
+fn item(push: &DuePush, epoch: &str) -> Value {
     let to = To::Token(TokenTarget {
         provider: Provider::Apns,
         app: push.pass_type.clone(),
@@ -275,13 +283,14 @@ fn item(push: &DuePush) -> Value {
     // Of several pushes that a sleeping phone has not had, one is enough.
     notification.collapse_id = Some(push.pass_type.clone()).filter(|id| id.len() <= LONGEST_COLLAPSE_ID);
     let mut item = serde_json::to_value(notification).unwrap_or_default();
-    item["idempotency_key"] = idempotency_key(push).into();
+    item["idempotency_key"] = idempotency_key(push, epoch).into();
     item
 }
 
-/// The same push gets the same key, whoever sends it and however often.
-fn idempotency_key(push: &DuePush) -> String {
-    let parts = serde_json::json!([push.device, push.pass_type, push.tag, push.push_token]).to_string();
+/// The same push gets the same key, whoever sends it and however often. After a restored backup tags are given again, under
+/// another epoch: that is another push.
+fn idempotency_key(push: &DuePush, epoch: &str) -> String {
+    let parts = serde_json::json!([epoch, push.device, push.pass_type, push.tag, push.push_token]).to_string();
     let hash = hex(digest::digest(&digest::SHA256, parts.as_bytes()).as_ref());
     format!("wallet-{}", &hash[..40])
 }
@@ -332,10 +341,11 @@ mod tests {
             attempts: 0,
             wanted: true,
         };
-        let key = idempotency_key(&push);
-        assert_eq!(key, idempotency_key(&DuePush { attempts: 5, ..push.clone() }));
-        assert_ne!(key, idempotency_key(&DuePush { tag: 2, ..push.clone() }));
-        assert_ne!(key, idempotency_key(&DuePush { push_token: "u".into(), ..push.clone() }));
-        assert_ne!(key, idempotency_key(&DuePush { device: "e".into(), ..push }));
+        let key = idempotency_key(&push, "e");
+        assert_eq!(key, idempotency_key(&DuePush { attempts: 5, ..push.clone() }, "e"));
+        assert_ne!(key, idempotency_key(&DuePush { tag: 2, ..push.clone() }, "e"));
+        assert_ne!(key, idempotency_key(&DuePush { push_token: "u".into(), ..push.clone() }, "e"));
+        assert_ne!(key, idempotency_key(&push, "f"), "after a restored backup");
+        assert_ne!(key, idempotency_key(&DuePush { device: "e".into(), ..push }, "e"));
     }
 }

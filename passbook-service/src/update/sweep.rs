@@ -13,25 +13,38 @@ const PAGE: i64 = 200;
 /// How often uploads of other processes are looked for; those of this one are seen at once.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Reads uploaded templates as they come, and sweeps after a start and after each that is new, until the shutdown.
+/// Reads uploaded templates as they come, and sweeps after a start and after each that is new, until the shutdown. A sweep may
+/// take long; templates are read meanwhile.
 pub async fn keep_current(passes: &Passes, store: &Store, shutdown: &Shutdown) {
-    let mut first = true;
-    loop {
-        let changed = match passes.catalog().reload(store, passes.issuers()).await {
-            Ok(changed) => changed,
-            Err(error) => {
-                tracing::error!(%error, "uploaded templates cannot be read; trying again");
-                false
-            }
-        };
-        let dirty = passes.catalog().take_dirty();
-        if changed || first || dirty {
+    let (read, reading) = tokio::sync::oneshot::channel();
+    tokio::join!(keep_reading(passes, store, shutdown, read), async {
+        // What the database holds is known before the first sweep.
+        let _ = reading.await;
+        while !shutdown.is_down() {
+            passes.catalog().take_dirty();
             sweep(passes, store, shutdown).await;
-            first = false;
+            while !passes.catalog().is_dirty() {
+                tokio::select! {
+                    () = shutdown.wait() => return,
+                    () = passes.catalog().woken() => {}
+                }
+            }
+        }
+    });
+}
+
+async fn keep_reading(passes: &Passes, store: &Store, shutdown: &Shutdown, read: tokio::sync::oneshot::Sender<()>) {
+    let mut read = Some(read);
+    loop {
+        if let Err(error) = passes.catalog().reload(store, passes.issuers()).await {
+            tracing::error!(%error, "uploaded templates cannot be read; trying again");
+        }
+        if let Some(read) = read.take() {
+            // Whoever waited may have gone.
+            let _ = read.send(());
         }
         tokio::select! {
             () = shutdown.wait() => return,
-            () = passes.catalog().woken() => {}
             () = tokio::time::sleep(LOOK) => {}
         }
     }
@@ -65,7 +78,7 @@ async fn sweep_type(passes: &Passes, store: &Store, issuer: &Issuer, shutdown: &
                     return;
                 }
                 let outcome = match store.pass(&id).await {
-                    Ok(Some(pass)) => passes.refresh(pass).await.map(|_| ()),
+                    Ok(Some(pass)) => passes.renew(pass).await.map(|_| ()),
                     Ok(None) => continue,
                     Err(error) => Err(error.into()),
                 };

@@ -11,6 +11,7 @@ use http::{Method, StatusCode};
 use tidings_shared::http::ApiError;
 
 use super::limits::{Caller, Counted, Limits};
+use super::path::Segments;
 use crate::metrics::Metrics;
 
 /// Longest path and query. An id has at most 255 bytes, three times as many when they are percent-encoded.
@@ -26,13 +27,13 @@ pub(super) struct Guard {
 }
 
 /// What a request asks for, as far as limits are concerned.
-enum Asks<'a> {
+enum Asks {
     /// `/v1/log`.
     Log,
     /// "What changed?" of this device.
-    List(&'a str),
-    /// Something that its own token or the service key opens; the text names it.
-    Opened(&'a str),
+    List(String),
+    /// Something that its own token or the service key opens; the segments name it.
+    Opened(Vec<String>),
     /// Anything else.
     Other,
 }
@@ -62,7 +63,7 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
             next.run(request).await
         }
         Asks::List(device) => {
-            let taken = guard.limits.take(Counted::ListOfDevice, device).and_then(|()| match caller {
+            let taken = guard.limits.take(Counted::ListOfDevice, &device).and_then(|()| match caller {
                 Caller::At(address) => guard.limits.take(Counted::ListFrom, address),
                 Caller::Here => Ok(()),
             });
@@ -71,17 +72,16 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
                 Err(seconds) => guard.too_many("list", seconds),
             }
         }
-        Asks::Opened(what) => guard.opened(caller, what, request, next).await,
+        Asks::Opened(what) => guard.opened(caller, &what, request, next).await,
         Asks::Other => next.run(request).await,
     }
 }
 
 impl Guard {
     /// Lets through who has not failed too often, or was good lately.
-    async fn opened(&self, caller: Caller, what: &str, request: Request, next: Next) -> Response {
+    async fn opened(&self, caller: Caller, what: &[String], request: Request, next: Next) -> Response {
         let Caller::At(address) = caller else { return next.run(request).await };
-        let credentials =
-            (what.to_owned(), request.headers().get(AUTHORIZATION).map(|value| value.as_bytes().to_vec()));
+        let credentials = (what.to_vec(), request.headers().get(AUTHORIZATION).map(|value| value.as_bytes().to_vec()));
         let room = self
             .limits
             .room(Counted::FailureAtPass, (address, what))
@@ -114,18 +114,23 @@ impl Guard {
     }
 }
 
-fn asks<'a>(method: &Method, path: &'a str) -> Asks<'a> {
-    let mut segments = path.trim_matches('/').split('/');
-    match (segments.next(), segments.next()) {
+fn asks(method: &Method, path: &str) -> Asks {
+    // Decoded, as the routes read it: an id that is written in another way is no other id.
+    let segments = Segments::of(path.trim_end_matches('/')).all();
+    let segment = |position: usize| segments.get(position).map(String::as_str);
+    let from = |position: usize| Asks::Opened(segments[position..].to_vec());
+    match (segment(0), segment(1)) {
         (Some("v1"), Some("log")) => Asks::Log,
-        (Some("v1"), Some("devices")) => match (segments.next(), segments.nth(1), segments.next()) {
-            (Some(device), Some(_), None) if *method == Method::GET || *method == Method::HEAD => Asks::List(device),
+        (Some("v1"), Some("devices")) => match (segment(2), segments.len()) {
+            (Some(device), 5) if *method == Method::GET || *method == Method::HEAD => Asks::List(device.to_owned()),
             // Who registers many devices for one pass fails at that pass.
-            (Some(_), ..) => Asks::Opened(path.splitn(5, '/').last().unwrap_or(path)),
+            (Some(_), 4..) => from(3),
             _ => Asks::Other,
         },
-        (Some("v1"), Some(_)) => Asks::Opened(path),
-        (Some("api"), _) => Asks::Opened("/api"),
+        (Some("v1"), Some(_)) => from(1),
+        // Open to everybody: that it is answered says nothing about a key.
+        (Some("api"), Some("openapi.json")) => Asks::Other,
+        (Some("api"), _) => Asks::Opened(vec!["api".to_owned()]),
         _ => Asks::Other,
     }
 }
@@ -139,16 +144,19 @@ mod tests {
         let kind = |method: Method, path: &str| match asks(&method, path) {
             Asks::Log => "log".to_owned(),
             Asks::List(device) => format!("list {device}"),
-            Asks::Opened(what) => format!("opened {what}"),
+            Asks::Opened(what) => format!("opened {}", what.join("/")),
             Asks::Other => "other".to_owned(),
         };
         assert_eq!(kind(Method::POST, "/v1/log"), "log");
         assert_eq!(kind(Method::GET, "/v1/devices/d/registrations/t"), "list d");
         assert_eq!(kind(Method::POST, "/v1/devices/d/registrations/t/s"), "opened registrations/t/s");
         assert_eq!(kind(Method::DELETE, "/v1/devices/d/registrations/t/s"), "opened registrations/t/s");
-        assert_eq!(kind(Method::GET, "/v1/passes/t/s"), "opened /v1/passes/t/s");
-        assert_eq!(kind(Method::GET, "/v1/orders/t/s"), "opened /v1/orders/t/s");
-        assert_eq!(kind(Method::POST, "/api/passes"), "opened /api");
+        assert_eq!(kind(Method::GET, "/v1/passes/t/s"), "opened passes/t/s");
+        assert_eq!(kind(Method::GET, "/v1/orders/t/s"), "opened orders/t/s");
+        assert_eq!(kind(Method::POST, "/api/passes"), "opened api");
+        assert_eq!(kind(Method::GET, "/api/openapi.json"), "other");
+        assert_eq!(kind(Method::GET, "/v1/passes/t/%41"), "opened passes/t/A");
+        assert_eq!(kind(Method::GET, "/v1/devices/%64/registrations/t"), "list d");
         assert_eq!(kind(Method::GET, "/get/x"), "other");
         assert_eq!(kind(Method::GET, "/healthz"), "other");
     }

@@ -21,7 +21,8 @@ const MINUTE_US: i64 = 60_000_000;
 pub(super) enum Caller {
     /// A client on another machine (IPv6: its /64).
     At(IpAddr),
-    /// A client on this machine: a proxy that is not declared may stand for everybody there.
+    /// A client on this machine, or a private address that speaks for others: a proxy that is not declared may stand for
+    /// everybody there.
     Here,
 }
 
@@ -77,8 +78,16 @@ impl Limits {
                     break;
                 }
             }
-        } else if forwarded.iter().next().is_some() && !self.warned.swap(true, Ordering::Relaxed) {
-            tracing::warn!(%peer, "requests carry X-Forwarded-For from an address that is no trusted proxy: limits count all of its clients as one. Name it in wallet.trusted_proxies if it is yours");
+        } else if forwarded.iter().next().is_some() {
+            let private = is_private(peer);
+            if !self.warned.swap(true, Ordering::Relaxed) {
+                let meanwhile = if private { "do not apply to it" } else { "count all of its clients as one" };
+                tracing::warn!(%peer, "requests carry X-Forwarded-For from an address that is no trusted proxy: limits for each address {meanwhile}. Name it in wallet.trusted_proxies if it is yours");
+            }
+            // A container network's proxy that nobody has declared: all phones come from there.
+            if private {
+                return Caller::Here;
+            }
         }
         let address = address.to_canonical();
         if address.is_loopback() { Caller::Here } else { Caller::At(site(address)) }
@@ -142,6 +151,14 @@ impl Limits {
     }
 }
 
+/// RFC 1918, RFC 4193 and what is on the same link.
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_private() || address.is_link_local(),
+        IpAddr::V6(address) => address.is_unique_local() || address.is_unicast_link_local(),
+    }
+}
+
 /// `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]:4711`.
 fn forwarded_address(text: &str) -> Option<IpAddr> {
     let bare = text.trim_matches(|c| c == '[' || c == ']');
@@ -189,6 +206,9 @@ mod tests {
         let is = |text: &str| Caller::At(text.parse().unwrap());
         assert_eq!(at("192.0.2.1", None), is("192.0.2.1"));
         assert_eq!(at("192.0.2.1", Some("198.51.100.7")), is("192.0.2.1"), "a stranger's word");
+        assert_eq!(at("172.17.0.1", Some("198.51.100.7")), Caller::Here, "a proxy that nobody has declared");
+        assert_eq!(at("fd00::1", Some("198.51.100.7")), Caller::Here);
+        assert_eq!(at("172.17.0.1", None), is("172.17.0.1"));
         assert_eq!(at("10.0.0.1", Some("198.51.100.7")), is("198.51.100.7"));
         assert_eq!(
             at("10.0.0.1", Some("1.1.1.1, 198.51.100.7, 10.9.9.9")),

@@ -40,7 +40,12 @@ impl Segments {
         self.0.get(position).map(String::as_str).filter(|id| (1..=LONGEST_ID).contains(&id.len()) && !id.contains('\0'))
     }
 
-    fn of(path: &str) -> Self {
+    /// All of them.
+    pub(super) fn all(self) -> Vec<String> {
+        self.0
+    }
+
+    pub(super) fn of(path: &str) -> Self {
         Self(
             path.trim_start_matches('/')
                 .split('/')

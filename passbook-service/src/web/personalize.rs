@@ -1,5 +1,6 @@
 //! `POST /v1/passes/{passType}/{serial}/personalize`: the holder signs up with a pass that asks for it. The answer is a
-//! signature over Wallet's token; so that it can never be one over a manifest, the token must be no JSON and short.
+//! signature over Wallet's token; so that it can never be one over a manifest, the token must be short and
+//! have nothing of what JSON is written with.
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -63,10 +64,20 @@ fn read(bytes: &[u8]) -> Result<SignUp, ApiError> {
         refused("the body is JSON of the form {\"personalizationToken\":\"…\",\"requiredPersonalizationInfo\":{…}}")
     })?;
     let token = &sign_up.personalization_token;
-    if token.is_empty() || token.len() > LONGEST_TOKEN || serde_json::from_str::<Value>(token).is_ok() {
-        return Err(refused("a personalizationToken has 1 to 1024 bytes and is no JSON"));
+    if !is_token(token) {
+        return Err(refused(
+            "a personalizationToken has 1 to 1024 visible ASCII characters, none of them a brace, a bracket, a quotation mark or a backslash",
+        ));
     }
     Ok(sign_up)
+}
+
+/// Whether a text can be a token, and no manifest for any reader. JSON parsers differ in what they take: Apple's reads UTF-16,
+/// byte order marks, deep nesting and large numbers too. So it is not asked whether the text is JSON; what it may be
+/// written with is said.
+fn is_token(text: &str) -> bool {
+    (1..=LONGEST_TOKEN).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"{}[]\"\\".contains(&byte))
 }
 
 /// What they gave is durable, and the pass no longer asks for it, before anything is signed.
@@ -98,4 +109,39 @@ async fn sign(service: &Service, pass: &PassRow, token: String) -> Result<Vec<u8
 fn failed(error: StorageError) -> ApiError {
     tracing::error!(%error, "a sign-up cannot be stored");
     unavailable()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_any_reader_takes_for_a_manifest_is_a_token() {
+        for token in ["a", "AbC0-_.~+/=:,;!$", "1F0E6C9A-3B1D-4E55-9A7C-0D6C2B7F1E11", &"x".repeat(LONGEST_TOKEN)] {
+            assert!(is_token(token), "{token}");
+        }
+        let manifest = r#"{"pass.json":"da39a3ee"}"#;
+        let utf16: String = manifest.chars().flat_map(|c| ['\0', c]).collect();
+        let reversed: String = manifest.chars().flat_map(|c| [c, '\0']).collect();
+        let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+        for token in [
+            "",
+            &"x".repeat(LONGEST_TOKEN + 1),
+            manifest,
+            &utf16,
+            &reversed,
+            &format!("\u{feff}{manifest}"),
+            "\u{feff}",
+            &deep,
+            r#"{"a":1e999}"#,
+            r#"{"a":"\ud800"}"#,
+            r#""text""#,
+            "[1]",
+            "two words",
+            "line\n",
+            "é",
+        ] {
+            assert!(!is_token(token), "{token:?}");
+        }
+    }
 }

@@ -71,6 +71,10 @@ async fn wrong_service_keys_are_limited() {
         status(from(service.request(Method::GET, "/api/templates"), "192.0.2.1").bearer_auth(key)).await
     };
     assert_eq!([ask("x").await, ask("y").await, ask("z").await], [401, 401, 429]);
+    // What is open to everybody makes no key a good one.
+    let open = service.request(Method::GET, "/api/openapi.json").bearer_auth("z");
+    assert_eq!(status(from(open, "192.0.2.1")).await, 200);
+    assert_eq!(ask("z").await, 429);
 }
 
 #[tokio::test]

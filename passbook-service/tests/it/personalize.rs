@@ -144,7 +144,7 @@ async fn it_is_no_signing_oracle() {
     let service = Running::on_sqlite(&[("wallet.templates", &path)]).await;
     let pass = create(&service, "rewards", "1").await;
     let manifest = json!({"pass.json": "da39a3ee5e6b4b0d3255bfef95601890afd80709"}).to_string();
-    for token in [manifest.as_str(), "[1]", "7", "\"text\"", "", &"x".repeat(1025)] {
+    for token in [manifest.as_str(), "[1]", "{\u{0}\"", "\"text\"", "", &"x".repeat(1025)] {
         assert_eq!(sign_up(&service, &pass, token, "Eve").await.0, 400, "{token}");
     }
     let plain = service.create("plain").await;

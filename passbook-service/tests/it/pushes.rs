@@ -231,7 +231,7 @@ async fn a_push_token_that_rotates_while_a_push_is_under_way_gets_the_push_too()
         });
         change.await.unwrap().unwrap().unwrap();
         assert!(matches!(store.give_tags(10, 3, 0).await.unwrap(), Batch::Given { pushes: 1, .. }));
-        let claim = async |now: i64| store.claim_pushes(now, now + 1000, 10).await.unwrap();
+        let claim = async |now: i64| store.claim_pushes(now, now + 1000, 10, 0).await.unwrap();
         let claimed = claim(4).await;
         assert_eq!(claimed.iter().map(|push| push.push_token.clone()).collect::<Vec<_>>(), [push_token(1)]);
         store.register("a", Client::Apple, &id, &push_token(2), 5).await.unwrap();
@@ -242,5 +242,78 @@ async fn a_push_token_that_rotates_while_a_push_is_under_way_gets_the_push_too()
         assert_eq!(again.iter().map(|push| push.push_token.clone()).collect::<Vec<_>>(), [push_token(2)]);
         store.settle_pushes(&sent(again), 7, 0).await.unwrap();
         assert!(claim(100_000).await.is_empty(), "and that was all");
+    }
+}
+
+/// A store with a changed pass that device `a` has, whose push is due.
+async fn due_push(database: &Database, push_token: &str, now: i64) -> (Store, PassId) {
+    let store = Store::new(database.clone());
+    store.start_clock("e").await.unwrap();
+    let id = PassId { pass_type: PASS_TYPE.to_owned(), serial: "1".to_owned() };
+    let pass = NewPass {
+        id: id.clone(),
+        template: "example".to_owned(),
+        fields: serde_json::Map::new(),
+        user_info: None,
+        state: PassState::NONE,
+        token_hash: "h".to_owned(),
+        token_nonce: None,
+        basis: "b".to_owned(),
+        fingerprint: "f".to_owned(),
+    };
+    assert!(store.insert_pass(&pass, now).await.unwrap());
+    store.register("a", Client::Apple, &id, push_token, now).await.unwrap();
+    let change = store.update_pass::<()>(&id, now, |pass| {
+        Ok(Some(PassUpdate {
+            fields: pass.fields.clone(),
+            user_info: None,
+            state: pass.state.clone(),
+            basis: pass.basis.clone(),
+            fingerprint: "another".to_owned(),
+            keep: false,
+        }))
+    });
+    change.await.unwrap().unwrap().unwrap();
+    assert!(matches!(store.give_tags(10, now, 0).await.unwrap(), Batch::Given { pushes: 1, .. }));
+    (store, id)
+}
+
+#[tokio::test]
+async fn a_device_that_comes_back_hears_of_what_it_missed() {
+    for database in testing::databases().await {
+        let (store, id) = due_push(&database, "placeholder", 1).await;
+        let claim = async |now: i64| store.claim_pushes(now, now + 1000, 10, 0).await.unwrap();
+        let settle = async |claimed: Vec<DuePush>, result: PushResult, now: i64| {
+            let settled: Vec<_> = claimed.into_iter().map(|push| (push, result.clone())).collect();
+            store.settle_pushes(&settled, now, 0).await.unwrap();
+        };
+        settle(claim(2).await, PushResult::Dropped("no token".to_owned()), 3).await;
+        assert!(claim(10_000).await.is_empty());
+        store.register("a", Client::Apple, &id, &push_token(1), 10_001).await.unwrap();
+        let again = claim(10_002).await;
+        assert_eq!(
+            again.iter().map(|push| (push.push_token.clone(), push.wanted)).collect::<Vec<_>>(),
+            [(push_token(1), true)]
+        );
+        // It registers once more while the push is being dropped: the reason is gone by then.
+        store.register("a", Client::Apple, &id, &push_token(2), 10_003).await.unwrap();
+        settle(again, PushResult::Dropped("in quarantine".to_owned()), 10_004).await;
+        let again = claim(10_005).await;
+        assert_eq!(again.len(), 1);
+        settle(again, PushResult::Sent(None), 10_006).await;
+        store.register("a", Client::Apple, &id, &push_token(2), 10_007).await.unwrap();
+        assert!(claim(20_000).await.is_empty(), "the same token again is no reason");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_delays_no_push() {
+    for database in testing::databases().await {
+        let day = 86_400_000;
+        let (store, _) = due_push(&database, &push_token(1), 10 * day).await;
+        let claimed = store.claim_pushes(9 * day, 9 * day + 60_000, 10, 1000).await.unwrap();
+        assert_eq!(claimed.len(), 1, "due tomorrow, by a clock that is wrong");
+        let claimed = store.claim_pushes(9 * day + 1, 9 * day + 60_001, 10, 1000).await.unwrap();
+        assert!(claimed.is_empty(), "a lease of today holds");
     }
 }

@@ -94,3 +94,25 @@ async fn an_imported_token_is_accepted_and_hashed_anew() {
         database.close().await;
     }
 }
+
+#[tokio::test]
+async fn an_older_process_does_not_take_back_what_a_newer_one_made() {
+    let Some(url) = testing::urls().await.into_iter().find(|url| url.starts_with("postgres")) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, clock) = (Gateway::start().await, Clock::manual(NOW));
+    let older = Running::start_in(folder.path(), &url, gateway.clone(), clock.clone(), &[]).await;
+    let pass = older.create("1").await;
+    older.register("a", &pass, &push_token(1)).await;
+    let first = older.list("a", None).await.unwrap();
+    clock.advance(5_000);
+    let other = [("wallet.public_url", "https://passes.example.org")];
+    let newer = Running::start_in(folder.path(), &url, gateway, clock.clone(), &other).await;
+    let swept = eventually("the newer one's sweep", async || older.list("a", Some(&first.tag)).await).await;
+    clock.advance(5_000);
+    for service in [&older, &newer, &older, &newer] {
+        assert_eq!(service.fetch(&pass, None).await.status(), 200);
+    }
+    assert_eq!(newer.list("a", Some(&swept.tag)).await, None, "nobody changed it");
+    newer.stop().await;
+    older.stop().await;
+}

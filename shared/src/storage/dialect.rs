@@ -43,6 +43,24 @@ impl Dialect {
         }
     }
 
+    /// Ends each statement of the present transaction that takes longer than a minute, where there is a server to do it.
+    #[must_use]
+    pub fn statement_limit(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some("SET LOCAL statement_timeout = '60s'"),
+        }
+    }
+
+    /// Compares texts byte by byte, as Rust does, whatever the database's language is.
+    #[must_use]
+    pub fn by_bytes(self) -> &'static str {
+        match self {
+            Self::Sqlite => " COLLATE BINARY",
+            Self::Postgres => " COLLATE \"C\"",
+        }
+    }
+
     /// The member of a JSON object in a text column whose name is bound to the next `?`: JSON, or NULL when there is
     /// none.
     #[must_use]

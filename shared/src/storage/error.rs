@@ -34,6 +34,12 @@ impl StorageError {
         matches!(self, Self::Query(sqlx::Error::Database(error)) if error.is_unique_violation())
     }
 
+    /// Whether PostgreSQL ended this transaction because two waited for each other: it can be repeated at once.
+    #[must_use]
+    pub fn is_deadlock(&self) -> bool {
+        matches!(self, Self::Query(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code == "40P01"))
+    }
+
     /// Whether the same call may succeed later: no connection, a busy file, a serialisation failure.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
@@ -45,10 +51,14 @@ impl StorageError {
                 | sqlx::Error::PoolTimedOut
                 | sqlx::Error::PoolClosed
                 | sqlx::Error::WorkerCrashed => true,
-                // SQLite: busy, locked, full. PostgreSQL: serialisation, deadlock, shutting down, too many connections.
+                // SQLite: busy, locked, full. PostgreSQL: serialisation, deadlock, statement cancelled or idle for too long,
+                // shutting down, too many connections.
                 sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-                    ["5", "6", "13", "261", "517", "40001", "40P01", "57P01", "57P02", "57P03", "53300", "53100"]
-                        .contains(&code.as_ref())
+                    [
+                        "5", "6", "13", "261", "517", "40001", "40P01", "57014", "25P03", "57P01", "57P02", "57P03",
+                        "53300", "53100",
+                    ]
+                    .contains(&code.as_ref())
                 }),
                 _ => false,
             },

@@ -28,6 +28,9 @@ static POSTGRES_STEPS: Migrator = sqlx::migrate!("../migrations/postgres");
 /// How long a query waits for a connection or, on SQLite, for another writer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A machine that is gone, or stands still, keeps its locks no longer than this: its connection may look open for hours.
+const IDLE: &str = "SET idle_in_transaction_session_timeout = '15s'";
+
 /// A migrated database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -61,7 +64,9 @@ impl Database {
             .acquire_timeout(PATIENCE)
             .after_connect(move |connection, _| {
                 Box::pin(async move {
-                    if dialect == Dialect::Sqlite {
+                    if dialect == Dialect::Postgres {
+                        connection.execute(IDLE).await?;
+                    } else {
                         // WAL with FULL: a commit is on the disk before it is acknowledged.
                         connection
                             .execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000; PRAGMA foreign_keys = ON;")
@@ -203,6 +208,18 @@ mod tests {
             let waiting = Database::connect_patiently(url, 1, &health, &shutdown);
             let error = tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_stands_still_ends() {
+        for database in testing::databases().await {
+            if database.dialect() == Dialect::Postgres {
+                let row = sqlx::query("SELECT current_setting('idle_in_transaction_session_timeout') AS most")
+                    .fetch_one(database.pool());
+                let most: String = sqlx::Row::try_get(&row.await.unwrap(), "most").unwrap();
+                assert_eq!(most, "15s");
+            }
         }
     }
 
