@@ -63,6 +63,12 @@ impl Store {
         Self { group: group::Group::new(database.clone()), database, epoch: Arc::default() }
     }
 
+    /// Whether only one change is written at a time.
+    #[must_use]
+    pub fn has_one_writer(&self) -> bool {
+        self.database.dialect() == tidings_shared::storage::Dialect::Sqlite
+    }
+
     /// Whether the database answers.
     ///
     /// # Errors

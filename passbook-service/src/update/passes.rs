@@ -1,6 +1,7 @@
 //! Making, changing and deleting passes.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 use tidings_shared::clock::Clock;
@@ -15,6 +16,9 @@ use crate::package::{
 use crate::store::{NewPass, PassId, PassRow, PassUpdate, Store, Stored, Version};
 use crate::token::{self, TokenMaker};
 
+/// Most former versions of templates that are kept at hand.
+const MOST_FORMER: usize = 8;
+
 /// The passes of all types that are signed here.
 pub struct Passes {
     store: Store,
@@ -24,8 +28,10 @@ pub struct Passes {
     waiter: TagWaiter,
     metrics: Metrics,
     clock: Clock,
-    /// Whether what a pass was before a change is kept.
-    history: bool,
+    /// How many former versions of each pass are kept; 0: none.
+    history: i64,
+    /// Former versions of templates that passes still need.
+    former: Mutex<HashMap<(String, i64), Arc<Template>>>,
 }
 
 impl Passes {
@@ -40,12 +46,12 @@ impl Passes {
         metrics: Metrics,
         clock: Clock,
     ) -> Self {
-        Self { store, issuers, catalog, tokens, waiter, metrics, clock, history: true }
+        Self { store, issuers, catalog, tokens, waiter, metrics, clock, history: 50, former: Mutex::default() }
     }
 
-    /// Whether what a pass was before a change is kept; it is, unless told otherwise.
+    /// How many former versions of each pass are kept (50, unless told otherwise); 0: none.
     #[must_use]
-    pub fn with_history(mut self, history: bool) -> Self {
+    pub fn with_history(mut self, history: i64) -> Self {
         self.history = history;
         self
     }
@@ -173,7 +179,14 @@ impl Passes {
     /// # Errors
     /// See [`ChangeError`].
     pub fn rendered(&self, version: &Version, id: &PassId) -> Result<Value, ChangeError> {
-        let template = self.template(&version.template)?;
+        self.rendered_with(&*self.template(&version.template)?, version, id)
+    }
+
+    /// As [`Self::rendered`], with a template that is at hand.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub fn rendered_with(&self, template: &Template, version: &Version, id: &PassId) -> Result<Value, ChangeError> {
         let content = PassContent {
             serial: &id.serial,
             fields: &version.fields,
@@ -194,6 +207,65 @@ impl Passes {
             return Ok(pass);
         }
         Ok(self.update(&pass.id, Draft::of).await?.pass)
+    }
+
+    /// As [`Self::refresh`], for somebody who waits for the pass: where the present template cannot render it, the pass
+    /// stays as it was made, and [`Self::template_of`] has what it was made with.
+    ///
+    /// # Errors
+    /// [`ChangeError::NoPass`], a type that is not signed here, or a failing database.
+    pub async fn refresh_or_keep(&self, pass: PassRow) -> Result<PassRow, ChangeError> {
+        let builder = self.builder(&pass.id.pass_type)?;
+        if self.catalog.get(&pass.template).is_none() {
+            // Another process may have just taken it in.
+            self.catalog.reload(&self.store, &self.issuers).await?;
+        }
+        if self.catalog.get(&pass.template).is_some_and(|template| pass.basis == template.basis(builder.issuer())) {
+            return Ok(pass);
+        }
+        match self.update(&pass.id, Draft::of).await {
+            Ok(stored) => Ok(stored.pass),
+            Err(
+                error @ (ChangeError::Invalid(_)
+                | ChangeError::NoTemplate(..)
+                | ChangeError::Stale(_)
+                | ChangeError::UnknownFields(..)),
+            ) => {
+                tracing::warn!(%error, template = pass.template, "a pass stays as it was: its present template cannot render it; give new placeholders a default");
+                Ok(pass)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The template that a pass was made with: the present version, unless the pass could not follow to it.
+    ///
+    /// # Errors
+    /// [`ChangeError::NoTemplate`] or a failing database.
+    pub async fn template_of(&self, pass: &PassRow) -> Result<Arc<Template>, ChangeError> {
+        let revision = Template::revision_of(&pass.basis);
+        let present = self.catalog.get(&pass.template);
+        if let Some(present) = present.as_ref().filter(|present| revision == 0 || present.revision == revision) {
+            return Ok(present.clone());
+        }
+        let key = (pass.template.clone(), revision);
+        let known = self.former.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        if let Some(files) = self.store.template_files(&pass.template, revision).await?
+            && let Ok(mut template) = Template::from_files(&pass.template, files)
+        {
+            template.revision = revision;
+            let template = Arc::new(template);
+            let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+            if former.len() >= MOST_FORMER {
+                former.clear();
+            }
+            former.insert(key, template.clone());
+            return Ok(template);
+        }
+        present.map_or_else(|| self.template(&pass.template), Ok)
     }
 
     /// Whether a pass asks its holder to sign up, and nobody has.
@@ -304,7 +376,8 @@ impl Passes {
     /// What becomes of a pass; `None`: it stays as it is.
     fn decide(&self, pass: &PassRow, builder: &Builder, draft: Draft) -> Result<Option<PassUpdate>, ChangeError> {
         let template = self.template(&pass.template)?;
-        if Template::revision_of(&pass.basis) > template.revision {
+        // A template of the folder has no revision: it takes the place of an uploaded one of its name.
+        if template.revision > 0 && Template::revision_of(&pass.basis) > template.revision {
             return Err(ChangeError::Stale(pass.template.clone()));
         }
         let Draft { fields, user_info, state } = draft;
