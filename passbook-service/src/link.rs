@@ -12,6 +12,8 @@ use crate::token::random_bytes;
 
 /// Most passes behind one link: Wallet takes no larger bundle.
 pub const MOST_PASSES: usize = 10;
+/// Longest link that is made: with its address and a picture's name it stays below what is read of an address.
+pub const LONGEST_MADE: usize = 3900;
 /// A link that is longer is nobody's.
 const LONGEST: usize = 4096;
 const PURPOSE: &[u8] = b"tidings wallet link 1";

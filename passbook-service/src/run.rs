@@ -122,8 +122,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
             let (signing, watch_clock, watch_metrics) = (issuers.clone(), clock.clone(), metrics.clone());
             let public_url = issuers.default_builder().issuer().web_service_url.clone();
             let passes = Passes::new(store.clone(), issuers, catalog, tokens, waiter, metrics.clone(), clock.clone())
-                .with_history(config.history_versions > 0);
-            let jobs = Jobs::new(store.clone(), clock.clone());
+                .with_history(config.history_versions);
+            let jobs = Jobs::new(store.clone(), clock.clone()).with_connections(config.database_connections);
             let service = Arc::new(Service {
                 store: store.clone(),
                 passes,
@@ -155,13 +155,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
                 let (service, after) = (service.clone(), after.clone());
                 async move { jobs.run(service.as_ref(), after).await }
             });
-            tasks.spawn(watch::history(
-                store.clone(),
-                service.clock.clone(),
-                config.history_versions,
-                config.history_age_ms,
-                after.clone(),
-            ));
+            tasks.spawn(watch::history(store.clone(), service.clock.clone(), config.history_age_ms, after.clone()));
             tasks.spawn({
                 let (store, after) = (store.clone(), after.clone());
                 async move { keep_current(&service.passes, &store, &after).await }

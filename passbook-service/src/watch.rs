@@ -100,10 +100,10 @@ fn warn(builder: &Builder, now_ms: i64, warned_at: &mut HashMap<String, i64>) {
     }
 }
 
-/// Forgets former versions of passes that are too old or too many.
-pub(crate) async fn history(store: Store, clock: Clock, keep: i64, age_ms: i64, shutdown: Shutdown) {
+/// Forgets former versions of passes that are too old.
+pub(crate) async fn history(store: Store, clock: Clock, age_ms: i64, shutdown: Shutdown) {
     loop {
-        match store.forget_versions(clock.now_ms() - age_ms, keep, HISTORY_PORTION).await {
+        match store.forget_versions(clock.now_ms() - age_ms, HISTORY_PORTION).await {
             Ok(gone) if gone >= HISTORY_PORTION.unsigned_abs() => continue,
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "former versions of passes cannot be forgotten; trying again later"),

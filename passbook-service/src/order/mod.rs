@@ -222,8 +222,7 @@ impl Orders<'_> {
             let fingerprint = template.fingerprint(builder.issuer(), content).map_err(OrderError::Invalid)?;
             let basis = template.basis(builder.issuer());
             let same = fields == order.fields && basis == order.basis && fingerprint == order.fingerprint;
-            let update =
-                PassUpdate { fields, user_info: None, state: PassState::NONE, basis, fingerprint, keep: false };
+            let update = PassUpdate { fields, user_info: None, state: PassState::NONE, basis, fingerprint, keep: 0 };
             Ok::<_, OrderError>((!same).then_some(update))
         });
         let stored = decided.await?.ok_or(OrderError::NoOrder)??;

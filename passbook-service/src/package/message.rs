@@ -42,6 +42,7 @@ pub fn change_messages(old: &Value, new: &Value, strings: &BTreeMap<String, Stri
 pub(super) fn fields(pass: &Value) -> impl Iterator<Item = &Map<String, Value>> {
     STYLES
         .into_iter()
+        .chain(std::iter::once("posterGeneric"))
         .filter_map(|style| pass.get(style))
         .flat_map(|content| FIELD_GROUPS.into_iter().filter_map(|group| content.get(group)?.as_array()))
         .flatten()

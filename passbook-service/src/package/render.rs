@@ -152,6 +152,14 @@ impl Template {
         found.cloned().unwrap_or_default()
     }
 
+    /// The texts of the first of these languages (BCP 47, the most wanted first) that there are texts of; else those of
+    /// the template's own language.
+    #[must_use]
+    pub fn strings_for(&self, languages: &[String]) -> BTreeMap<String, String> {
+        let found = languages.iter().map(|language| self.strings_of(language)).find(|strings| !strings.is_empty());
+        found.unwrap_or_else(|| self.default_strings())
+    }
+
     /// The texts of the template's own language: English, or the first that there is.
     #[must_use]
     pub fn default_strings(&self) -> BTreeMap<String, String> {

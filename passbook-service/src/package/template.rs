@@ -91,7 +91,12 @@ impl Template {
         let (strings, found) = strings_in(&files);
         faults.extend(found);
         for (file, bytes) in files {
-            if RESERVED.contains(&file.as_str()) {
+            if !is_place(&file) {
+                let rule = "a file is at the top or in a language's folder (en.lproj/…), with a plain name that stays in the package";
+                faults.add(file, "a name that leads elsewhere", rule);
+            } else if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LARGEST_FILE {
+                faults.add(file, format!("{} bytes", bytes.len()), "a file has at most 10 MiB");
+            } else if RESERVED.contains(&file.as_str()) {
                 faults.add(file, "a file of that name", "is made by the service: take it out of the template");
             } else if file == "pass.json" {
                 match serde_json::from_slice::<Value>(&bytes) {
@@ -130,7 +135,8 @@ impl Template {
     }
 
     /// Whether a pass needs no value for this field.
-    pub(super) fn has_default(&self, field: &str) -> bool {
+    #[must_use]
+    pub fn has_default(&self, field: &str) -> bool {
         placeholder::has_default(&self.pass, field)
     }
 
@@ -220,6 +226,20 @@ fn read_folder(folder: &Path, prefix: &str, files: &mut Vec<(String, Vec<u8>)>, 
     }
 }
 
+/// Whether a file of this name stays where packages have files: phones and other readers unpack what they get.
+fn is_place(name: &str) -> bool {
+    let plain = |part: &str| {
+        !part.is_empty() && !part.starts_with('.') && !part.chars().any(|c| c.is_control() || c == '\\' || c == ':')
+    };
+    match name.split_once('/') {
+        None => plain(name),
+        Some((folder, file)) => {
+            let language = folder.strip_suffix(".lproj").is_some_and(|language| !language.is_empty());
+            language && plain(folder) && plain(file) && !file.contains('/')
+        }
+    }
+}
+
 fn check_file(name: &str, bytes: &[u8], faults: &mut Faults) {
     let base = name.rsplit('/').next().unwrap_or(name);
     match base.rsplit_once('.').map(|(_, extension)| extension) {
@@ -237,5 +257,45 @@ fn check_file(name: &str, bytes: &[u8], faults: &mut Faults) {
             "a file that no pass has",
             "a template has pass.json, PNG images, XX.lproj/pass.strings and personalization.json",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_stays_in_the_package() {
+        for good in ["icon.png", "icon@2x.png", "en.lproj/logo.png", "zh-Hant.lproj/pass.strings"] {
+            assert!(is_place(good), "{good}");
+        }
+        for bad in [
+            "../x.png",
+            "../../x.png",
+            "/x.png",
+            "a/b.png",
+            "C:\\x.png",
+            "C:x.png",
+            "en.lproj/../x.png",
+            "en.lproj/../../x.png",
+            "en.lproj//x.png",
+            "en.lproj/a/b.png",
+            ".lproj/x.png",
+            "..lproj/x.png",
+            ".hidden.png",
+            "a\nb.png",
+            "",
+            "en.lproj/",
+        ] {
+            assert!(!is_place(bad), "{bad:?}");
+        }
+        let mut files = crate::package::example_files();
+        files.push(("../../evil.png".to_owned(), PNG.to_vec()));
+        let faults = Template::from_files("x", files).err().unwrap_or_default();
+        assert!(faults.list().iter().any(|fault| fault.key == "../../evil.png"), "{faults}");
+        let mut files = crate::package::example_files();
+        files.push(("strip.png".to_owned(), [PNG, &vec![0; 10 * 1024 * 1024]].concat()));
+        let faults = Template::from_files("x", files).err().unwrap_or_default();
+        assert!(faults.to_string().contains("10 MiB"), "{faults}");
     }
 }

@@ -58,6 +58,12 @@ pub(super) fn of(
     if pass.get("barcode").is_some() && pass.get("barcodes").is_none() {
         warnings.add("barcode", "the old key alone", "`barcodes` is the array that takes its place since iOS 9");
     }
+    if let Some(places) = pass.get("locations").and_then(Value::as_array).filter(|places| places.len() > 10) {
+        warnings.add("locations", format!("{} entries", places.len()), "Wallet uses the first ten");
+    }
+    if files.contains_key(super::signup::FILE) && pass.get("nfc").is_none() {
+        warnings.add(super::signup::FILE, "a pass without nfc", "Wallet offers to sign up on NFC passes alone");
+    }
     if pass.get("relevantDate").is_some() {
         warnings.add("relevantDate", "the old key", "since iOS 18 `relevantDates` takes its place");
     }

@@ -33,8 +33,8 @@ pub(super) struct Change {
     pub(super) before: PassRow,
     /// The pass as it becomes.
     pub(super) after: PassRow,
-    /// Keep what it was.
-    pub(super) keep: bool,
+    /// How many former versions are kept; 0: none.
+    pub(super) keep: i64,
 }
 
 struct Waiting {
@@ -166,7 +166,7 @@ async fn write(database: &Database, changes: &[&Change]) -> Result<Vec<bool>, St
 type Transaction = sqlx::Transaction<'static, sqlx::Any>;
 
 async fn keep(transaction: &mut Transaction, changes: &[&Change]) -> Result<(), StorageError> {
-    let kept: Vec<_> = changes.iter().filter(|change| change.keep).collect();
+    let kept: Vec<_> = changes.iter().filter(|change| change.keep > 0).collect();
     for portion in tidings_shared::storage::rows::portions(&kept) {
         let text = format!(
             "INSERT INTO wallet_versions (pass_type, serial, revision, template, fields, user_info, voided, expires, fingerprint, \
@@ -180,6 +180,9 @@ async fn keep(transaction: &mut Transaction, changes: &[&Change]) -> Result<(), 
             query = query.bind(&change.after.id.pass_type).bind(&change.after.id.serial);
         }
         query.execute(&mut **transaction).await?;
+    }
+    for change in kept {
+        super::versions::trim(transaction, &change.after.id, change.after.revision, change.keep).await?;
     }
     Ok(())
 }

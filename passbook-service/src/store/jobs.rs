@@ -34,7 +34,7 @@ pub struct Job {
     pub change: Patch,
     /// `running`, `done` or `cancelled`.
     pub state: String,
-    /// How many passes the query found when it was asked.
+    /// How many passes the query finds; -1: not counted yet.
     pub total: i64,
     /// How many were looked at.
     pub done: i64,
@@ -146,6 +146,19 @@ impl Store {
         .execute(self.database.pool())
         .await?;
         Ok(saved.rows_affected() == 1)
+    }
+
+    /// Notes how many passes a job has.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn set_job_total(&self, id: &str, total: i64) -> Result<(), StorageError> {
+        sqlx::query("UPDATE wallet_jobs SET total = $1 WHERE id = $2 AND total < $1")
+            .bind(total)
+            .bind(id)
+            .execute(self.database.pool())
+            .await?;
+        Ok(())
     }
 
     /// Ends a running job where it stands. `false`: there is none, or it has ended.

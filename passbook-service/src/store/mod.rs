@@ -70,6 +70,12 @@ impl Store {
         }
     }
 
+    /// Whether only one change is written at a time.
+    #[must_use]
+    pub fn has_one_writer(&self) -> bool {
+        self.database.dialect() == tidings_shared::storage::Dialect::Sqlite
+    }
+
     /// Whether the database answers.
     ///
     /// # Errors

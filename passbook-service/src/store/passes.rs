@@ -114,8 +114,8 @@ pub struct PassUpdate {
     pub basis: String,
     /// Hash of the manifest.
     pub fingerprint: String,
-    /// Whether the version that it replaces is kept in the history.
-    pub keep: bool,
+    /// How many former versions are kept in the history, the one that it replaces among them; 0: none.
+    pub keep: i64,
 }
 
 impl PassUpdate {
@@ -257,8 +257,9 @@ impl Store {
             Ok(None) => return Ok(Some(Ok(Stored { pass, change: None }))),
             Err(error) => return Ok(Some(Err(error))),
         };
-        if update.fingerprint != pass.fingerprint && update.keep {
+        if update.fingerprint != pass.fingerprint && update.keep > 0 {
             super::versions::keep(&mut transaction, id).await?;
+            super::versions::trim(&mut transaction, id, pass.revision + 1, update.keep).await?;
         }
         let changed = update.apply(&mut pass, now_ms);
         write_pass(&mut transaction, &pass).await?;

@@ -80,7 +80,9 @@ impl PassQuery {
     /// The condition in SQL, on `wallet_passes` under the name `p`; never empty.
     pub(super) fn condition(&self, dialect: Dialect) -> Condition {
         let mut condition = Condition { sql: "(1 = 1)".to_owned(), values: Vec::new() };
-        for (column, text) in [("p.pass_type", &self.pass_type), ("p.template", &self.template)] {
+        // SQLite would take the template's index and sort all its passes for each page; behind a `+` it walks the key.
+        let template = if dialect == Dialect::Sqlite { "+p.template" } else { "p.template" };
+        for (column, text) in [("p.pass_type", &self.pass_type), (template, &self.template)] {
             if let Some(text) = text {
                 condition.and(&format!("{column} = ?"), [Bound::Text(text.clone())]);
             }

@@ -87,6 +87,14 @@ impl Store {
         let encoded = serde_json::json!(encoded).to_string();
         let _turn = self.database.turn().wait().await;
         let mut transaction = self.begin().await?;
+        // A row to hold, so that two first uploads of a name come one after the other.
+        sqlx::query(
+            "INSERT INTO wallet_templates (name, revision, digest, updated_at) VALUES ($1, 0, '', $2) ON CONFLICT (name) DO NOTHING",
+        )
+        .bind(name)
+        .bind(now_ms)
+        .execute(&mut *transaction)
+        .await?;
         let lock = self.database.dialect().for_update();
         let text = format!("SELECT revision, digest FROM wallet_templates WHERE name = $1{lock}");
         let head = sqlx::query(sqlx::AssertSqlSafe(text)).bind(name).fetch_optional(&mut *transaction).await?;
@@ -118,6 +126,18 @@ impl Store {
         .await?;
         transaction.commit().await?;
         Ok((revision, true))
+    }
+
+    /// Whether any pass is made from a template.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn template_is_used(&self, name: &str) -> Result<bool, StorageError> {
+        let used = sqlx::query("SELECT serial FROM wallet_passes WHERE template = $1 LIMIT 1")
+            .bind(name)
+            .fetch_optional(self.database.pool())
+            .await?;
+        Ok(used.is_some())
     }
 
     /// Removes a template that no pass is made from; its versions stay. `None`: there is none; `Some(false)`: passes

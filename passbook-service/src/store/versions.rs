@@ -61,6 +61,26 @@ pub(super) async fn keep(transaction: &mut Transaction<'static, Any>, id: &PassI
     Ok(())
 }
 
+/// Forgets all but the latest `keep` former versions of a pass that now has `revision`, in the transaction that changes it.
+pub(super) async fn trim(
+    transaction: &mut Transaction<'static, Any>,
+    id: &PassId,
+    revision: i64,
+    keep: i64,
+) -> Result<(), StorageError> {
+    // Most passes have few versions: those cost nothing.
+    if revision <= keep {
+        return Ok(());
+    }
+    sqlx::query("DELETE FROM wallet_versions WHERE pass_type = $1 AND serial = $2 AND revision < $3")
+        .bind(&id.pass_type)
+        .bind(&id.serial)
+        .bind(revision - keep)
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
+}
+
 impl Store {
     /// The former versions of a pass, the latest first, before `before` (a revision), at most `limit`.
     ///
@@ -81,12 +101,11 @@ impl Store {
         rows.iter().map(version_from).collect()
     }
 
-    /// Forgets versions that came to be before `before_ms`, and all but the latest `keep` of each pass; at most `limit`
-    /// rows of each kind. The answer is how many are gone.
+    /// Forgets versions that came to be before `before_ms`, at most `limit`. The answer is how many are gone.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn forget_versions(&self, before_ms: i64, keep: i64, limit: i64) -> Result<u64, StorageError> {
+    pub async fn forget_versions(&self, before_ms: i64, limit: i64) -> Result<u64, StorageError> {
         let _turn = self.database.turn().wait().await;
         let old = sqlx::query(
             "DELETE FROM wallet_versions WHERE (pass_type, serial, revision) IN (SELECT pass_type, serial, revision \
@@ -97,17 +116,7 @@ impl Store {
         .execute(self.database.pool())
         .await?
         .rows_affected();
-        let many = sqlx::query(
-            "DELETE FROM wallet_versions WHERE (pass_type, serial, revision) IN (SELECT v.pass_type, v.serial, v.revision \
-             FROM wallet_versions v JOIN wallet_passes p ON p.pass_type = v.pass_type AND p.serial = v.serial \
-             WHERE v.revision < p.revision - $1 LIMIT $2)",
-        )
-        .bind(keep)
-        .bind(limit)
-        .execute(self.database.pool())
-        .await?
-        .rows_affected();
-        Ok(old + many)
+        Ok(old)
     }
 }
 

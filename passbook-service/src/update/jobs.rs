@@ -18,8 +18,8 @@ use crate::store::{Job, JobFault, PassId, PassQuery, Store};
 
 /// How many passes between two notes of how far a job is.
 const PAGE: i64 = 100;
-/// How many passes are changed at the same time.
-const AT_ONCE: usize = 16;
+/// How many passes are changed at the same time, at most.
+const MOST_AT_ONCE: u32 = 16;
 /// How long a process may be silent before another takes its job over.
 const LEASE_MS: i64 = 60_000;
 /// How often jobs of processes that died are looked for.
@@ -35,13 +35,24 @@ pub struct Jobs {
     store: Store,
     clock: Clock,
     wake: Arc<Notify>,
+    /// How many passes are changed at the same time.
+    at_once: usize,
 }
 
 impl Jobs {
     /// Jobs in this database.
     #[must_use]
     pub fn new(store: Store, clock: Clock) -> Self {
-        Self { store, clock, wake: Arc::default() }
+        Self { store, clock, wake: Arc::default(), at_once: 1 }
+    }
+
+    /// With a database of so many connections: a quarter of them is used, so that phones need not wait; one where there
+    /// is one writer at a time.
+    #[must_use]
+    pub fn with_connections(mut self, connections: u32) -> Self {
+        let most = if self.store.has_one_writer() { 1 } else { (connections / 4).clamp(1, MOST_AT_ONCE) };
+        self.at_once = usize::try_from(most).unwrap_or(1);
+        self
     }
 
     /// Stores a job; it is worked on after that.
@@ -49,14 +60,13 @@ impl Jobs {
     /// # Errors
     /// When the database fails.
     pub async fn start(&self, query: PassQuery, change: Patch) -> Result<Job, StorageError> {
-        let total = self.store.count_passes(&query).await?;
         let now_ms = self.clock.now_ms();
         let job = Job {
             id: Uuid::now_v7().to_string(),
             query,
             change,
             state: "running".to_owned(),
-            total,
+            total: -1,
             done: 0,
             changed: 0,
             failed: 0,
@@ -78,6 +88,7 @@ impl Jobs {
             match self.store.claim_job(now_ms, now_ms + LEASE_MS).await {
                 Ok(Some(job)) => {
                     let id = job.id.clone();
+                    self.count(&job);
                     match self.work(job, passes.as_ref(), &shutdown).await {
                         Ok(()) => continue,
                         Err(error) => {
@@ -100,6 +111,23 @@ impl Jobs {
         }
     }
 
+    /// Counts a job's passes beside the work: that may take a minute.
+    fn count(&self, job: &Job) {
+        if job.total >= 0 {
+            return;
+        }
+        let (store, id, query) = (self.store.clone(), job.id.clone(), job.query.clone());
+        tokio::spawn(async move {
+            let counted = match store.count_passes(&query).await {
+                Ok(total) => store.set_job_total(&id, total).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = counted {
+                tracing::warn!(%error, job = id, "the passes of a job cannot be counted");
+            }
+        });
+    }
+
     async fn work(&self, mut job: Job, passes: &Passes, shutdown: &Shutdown) -> Result<(), StorageError> {
         loop {
             let page = self.store.find_passes(&job.query, job.after.as_ref(), PAGE).await?;
@@ -107,7 +135,7 @@ impl Jobs {
             let change = &job.change;
             let outcomes: Vec<_> = stream::iter(page)
                 .map(|id| async move { (passes.patch_and_go(&id, change).await, id) })
-                .buffered(AT_ONCE)
+                .buffered(self.at_once)
                 .collect()
                 .await;
             for (outcome, id) in outcomes {
@@ -116,7 +144,10 @@ impl Jobs {
                     Ok(stored) => job.changed += i64::from(stored.change.is_some()),
                     // Somebody deleted it meanwhile.
                     Err(ChangeError::NoPass) => {}
-                    Err(ChangeError::Storage(error)) => return Err(error),
+                    // A row that nobody can read would hold the job for ever.
+                    Err(ChangeError::Storage(error)) if !matches!(error, StorageError::Corrupt(_)) => {
+                        return Err(error);
+                    }
                     Err(error) => note(&mut job, &id, &error),
                 }
             }
@@ -130,7 +161,12 @@ impl Jobs {
             }
             // At a stop the lease is given back, so that another process need not wait for its end.
             let until = if ended || shutdown.is_down() { 0 } else { job.updated_at + LEASE_MS };
-            if !self.store.save_job(&job, until).await? || until == 0 {
+            let saved = self.store.save_job(&job, until).await?;
+            if saved && ended {
+                // Passes that the query found only until they were changed were looked at, and maybe not counted.
+                self.store.set_job_total(&job.id, job.done).await?;
+            }
+            if !saved || until == 0 {
                 return Ok(());
             }
             job.leased_until = until;

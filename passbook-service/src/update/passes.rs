@@ -1,6 +1,7 @@
 //! Making, changing and deleting passes.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 use tidings_shared::clock::Clock;
@@ -15,6 +16,9 @@ use crate::package::{
 use crate::store::{NewPass, PassId, PassRow, PassUpdate, Store, Stored, Version};
 use crate::token::{self, TokenMaker};
 
+/// Most former versions of templates that are kept at hand.
+const MOST_FORMER: usize = 8;
+
 /// The passes of all types that are signed here.
 pub struct Passes {
     store: Store,
@@ -24,8 +28,10 @@ pub struct Passes {
     waiter: TagWaiter,
     metrics: Metrics,
     clock: Clock,
-    /// Whether what a pass was before a change is kept.
-    history: bool,
+    /// How many former versions of each pass are kept; 0: none.
+    history: i64,
+    /// Former versions of templates that passes still need.
+    former: Mutex<HashMap<(String, i64), Arc<Template>>>,
     /// When this process started, ms since 1970.
     started_at: i64,
 }
@@ -43,12 +49,13 @@ impl Passes {
         clock: Clock,
     ) -> Self {
         let started_at = clock.now_ms();
-        Self { store, issuers, catalog, tokens, waiter, metrics, clock, history: true, started_at }
+        let former = Mutex::default();
+        Self { store, issuers, catalog, tokens, waiter, metrics, clock, history: 50, former, started_at }
     }
 
-    /// Whether what a pass was before a change is kept; it is, unless told otherwise.
+    /// How many former versions of each pass are kept (50, unless told otherwise); 0: none.
     #[must_use]
-    pub fn with_history(mut self, history: bool) -> Self {
+    pub fn with_history(mut self, history: i64) -> Self {
         self.history = history;
         self
     }
@@ -177,7 +184,14 @@ impl Passes {
     /// # Errors
     /// See [`ChangeError`].
     pub fn rendered(&self, version: &Version, id: &PassId) -> Result<Value, ChangeError> {
-        let template = self.template(&version.template)?;
+        self.rendered_with(&*self.template(&version.template)?, version, id)
+    }
+
+    /// As [`Self::rendered`], with a template that is at hand.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub fn rendered_with(&self, template: &Template, version: &Version, id: &PassId) -> Result<Value, ChangeError> {
         let content = PassContent {
             serial: &id.serial,
             fields: &version.fields,
@@ -218,6 +232,57 @@ impl Passes {
     #[must_use]
     pub(crate) fn started_at(&self) -> i64 {
         self.started_at
+    }
+
+    /// As [`Self::refresh`], for somebody who waits for the pass: where the present template cannot render it, the pass
+    /// stays as it was made, and [`Self::template_of`] has what it was made with.
+    ///
+    /// # Errors
+    /// [`ChangeError::NoPass`], a type that is not signed here, or a failing database.
+    pub async fn refresh_or_keep(&self, pass: PassRow) -> Result<PassRow, ChangeError> {
+        let kept = pass.clone();
+        match self.refresh(pass).await {
+            Err(
+                error @ (ChangeError::Invalid(_)
+                | ChangeError::NoTemplate(..)
+                | ChangeError::Stale(_)
+                | ChangeError::UnknownFields(..)),
+            ) => {
+                tracing::warn!(%error, template = kept.template, "a pass stays as it was: its present template cannot render it; give new placeholders a default");
+                Ok(kept)
+            }
+            other => other,
+        }
+    }
+
+    /// The template that a pass was made with: the present version, unless the pass could not follow to it.
+    ///
+    /// # Errors
+    /// [`ChangeError::NoTemplate`] or a failing database.
+    pub async fn template_of(&self, pass: &PassRow) -> Result<Arc<Template>, ChangeError> {
+        let revision = Template::revision_of(&pass.basis);
+        let present = self.catalog.get(&pass.template);
+        if let Some(present) = present.as_ref().filter(|present| revision == 0 || present.revision == revision) {
+            return Ok(present.clone());
+        }
+        let key = (pass.template.clone(), revision);
+        let known = self.former.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        if let Some(files) = self.store.template_files(&pass.template, revision).await?
+            && let Ok(mut template) = Template::from_files(&pass.template, files)
+        {
+            template.revision = revision;
+            let template = Arc::new(template);
+            let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+            if former.len() >= MOST_FORMER {
+                former.clear();
+            }
+            former.insert(key, template.clone());
+            return Ok(template);
+        }
+        present.map_or_else(|| self.template(&pass.template), Ok)
     }
 
     /// Whether a pass asks its holder to sign up, and nobody has.
@@ -339,7 +404,8 @@ impl Passes {
     /// What becomes of a pass; `None`: it stays as it is.
     fn decide(&self, pass: &PassRow, builder: &Builder, draft: Draft) -> Result<Option<PassUpdate>, ChangeError> {
         let template = self.template(&pass.template)?;
-        if Template::revision_of(&pass.basis) > template.revision {
+        // A template of the folder has no revision: it takes the place of an uploaded one of its name.
+        if template.revision > 0 && Template::revision_of(&pass.basis) > template.revision {
             return Err(ChangeError::Stale(pass.template.clone()));
         }
         let Draft { fields, user_info, state } = draft;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use tidings_shared::http::ApiError;
+use tokio::sync::Semaphore;
 use zip::CompressionMethod;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
@@ -16,8 +17,12 @@ pub(super) const PKPASSES: &str = "application/vnd.apple.pkpasses";
 /// Apple's limit.
 const LARGEST: usize = 150 * 1000 * 1000;
 
+/// Two bundles at a time: each is made in memory.
+static PACKING: Semaphore = Semaphore::const_new(2);
+
 /// Packages of the passes, as they are now, in one archive.
 pub(super) async fn pack(service: &Arc<Service>, passes: Vec<(PassRow, String)>) -> Result<Vec<u8>, ApiError> {
+    let _turn = PACKING.acquire().await.map_err(|_| ApiError::internal())?;
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let mut size = 0;

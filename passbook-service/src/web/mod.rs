@@ -110,6 +110,14 @@ impl Service {
             tracing::error!(%error, "a link cannot be made");
             ApiError::internal()
         })?;
+        if link.len() > crate::link::LONGEST_MADE {
+            let message = format!(
+                "passes: the link would have {} characters and at most {} open everywhere; link fewer passes at once",
+                link.len(),
+                crate::link::LONGEST_MADE
+            );
+            return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "link_too_long", message));
+        }
         Ok((format!("{}/get/{link}", self.public_url), ends_at))
     }
 }

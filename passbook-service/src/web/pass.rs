@@ -48,9 +48,9 @@ pub(super) fn common_headers(pass: &PassRow) -> [(http::HeaderName, String); 3] 
     ]
 }
 
-/// The pass as its template is today.
+/// The pass as its template is today; as it was made where that cannot render it.
 pub(super) async fn current(service: &Service, pass: PassRow) -> Result<PassRow, ApiError> {
-    service.passes.refresh(pass).await.map_err(|error| match error {
+    service.passes.refresh_or_keep(pass).await.map_err(|error| match error {
         ChangeError::Storage(error) => {
             tracing::error!(%error, "a pass cannot be brought up to date");
             super::unavailable()
@@ -64,10 +64,10 @@ pub(super) async fn current(service: &Service, pass: PassRow) -> Result<PassRow,
 
 /// The signed package.
 pub(super) async fn build(service: &Arc<Service>, pass: PassRow, token: String) -> Result<Vec<u8>, ApiError> {
-    let Some(template) = service.passes.catalog().get(&pass.template) else {
-        tracing::error!(template = pass.template, "a pass's template is missing");
-        return Err(ApiError::internal());
-    };
+    let template = service.passes.template_of(&pass).await.map_err(|error| {
+        tracing::error!(%error, template = pass.template, "a pass's template is missing");
+        ApiError::internal()
+    })?;
     let Some(builder) = service.passes.issuers().get(&pass.id.pass_type).cloned() else {
         tracing::error!(pass_type = pass.id.pass_type, "there is no certificate for a pass's type");
         return Err(ApiError::internal());

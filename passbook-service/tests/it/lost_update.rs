@@ -189,7 +189,7 @@ async fn changes_a_second_of_sixteen_writers() {
                                     state: pass.state.clone(),
                                     basis: pass.basis.clone(),
                                     fingerprint: number.to_string(),
-                                    keep: true,
+                                    keep: 50,
                                 }))
                             })
                             .await

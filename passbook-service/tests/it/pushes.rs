@@ -162,7 +162,7 @@ async fn commit_without_tag(url: &str, clock: &Clock) {
             state: pass.state.clone(),
             basis: pass.basis.clone(),
             fingerprint: "another".to_owned(),
-            keep: false,
+            keep: 0,
         }))
     });
     assert!(change.await.unwrap().unwrap().unwrap().change.is_some());
@@ -226,7 +226,7 @@ async fn a_push_token_that_rotates_while_a_push_is_under_way_gets_the_push_too()
                 state: pass.state.clone(),
                 basis: pass.basis.clone(),
                 fingerprint: "another".to_owned(),
-                keep: false,
+                keep: 0,
             }))
         });
         change.await.unwrap().unwrap().unwrap();

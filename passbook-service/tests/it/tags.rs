@@ -95,7 +95,7 @@ impl World {
                     state: PassState::NONE,
                     basis: "b".to_owned(),
                     fingerprint: self.now.to_string(),
-                    keep: false,
+                    keep: 0,
                 };
                 let stored = self
                     .store

@@ -145,7 +145,8 @@ pub(super) fn pairs(pairs: &[String]) -> anyhow::Result<Map<String, Value>> {
     let pair = |pair: &String| {
         let (name, text) = pair.split_once('=').with_context(|| format!("--field is NAME=VALUE; found \"{pair}\""))?;
         let value = match serde_json::from_str(text) {
-            Ok(value @ (Value::Number(_) | Value::Bool(_))) => value,
+            // A code like 12e4, or one of more digits than a number holds, stays as it was typed.
+            Ok(value @ (Value::Number(_) | Value::Bool(_))) if value.to_string() == text => value,
             _ => Value::from(text),
         };
         Ok((name.to_owned(), value))
@@ -168,6 +169,9 @@ mod tests {
         };
         let expected = json!({"fields": {"points": 12, "name": "Ada = B", "vip": true, "n": "null", "offer": null}, "userInfo": null});
         assert_eq!(Value::Object(change.body().unwrap()), expected);
+        for text in ["12345678901234567890123", "12e4", "007", "1.50"] {
+            assert_eq!(pairs(&[format!("code={text}")]).unwrap()["code"], text);
+        }
         assert!(pairs(&["novalue".to_owned()]).is_err());
     }
 }

@@ -80,7 +80,7 @@ pub(super) async fn run(settings: &Settings, args: &BulkArgs) -> anyhow::Result<
     }
     let id = job["id"].as_str().context("the service's answer names no job")?.to_owned();
     if !args.wait {
-        say(&format!("{id}\n{} passes; GET /api/jobs/{id} says how far it is\n", job["total"]))?;
+        say(&format!("{id}\nGET /api/jobs/{id} says how many passes it has and how far it is\n"))?;
         return Ok(Verdict::Good);
     }
     loop {

@@ -23,25 +23,35 @@ pub fn escaped(text: &str) -> String {
     safe
 }
 
+/// No picture shows more of a text than this many characters on one line, or on all lines.
+const LONGEST_LINE: usize = 400;
+const LONGEST_TEXT: usize = 2000;
+
 /// About how wide a text is at a size, in the same unit.
 pub(super) fn width(text: &str, size: f64) -> f64 {
-    let ems: f64 = text
-        .chars()
-        .map(|c| match c {
-            'i' | 'j' | 'l' | 'I' | '.' | ',' | ':' | ';' | '\'' | '|' | '!' => 0.27,
-            'f' | 't' | 'r' | '(' | ')' | '[' | ']' | '-' | ' ' | '/' => 0.34,
-            'm' | 'w' | 'M' | 'W' | '@' | '%' => 0.86,
-            'A'..='Z' | '&' => 0.66,
-            '0'..='9' => 0.57,
-            c if u32::from(c) >= 0x2e80 => 1.0,
-            _ => 0.54,
-        })
-        .sum();
-    ems * size
+    text.chars().take(LONGEST_TEXT).map(ems).sum::<f64>() * size
+}
+
+fn ems(c: char) -> f64 {
+    match c {
+        'i' | 'j' | 'l' | 'I' | '.' | ',' | ':' | ';' | '\'' | '|' | '!' => 0.27,
+        'f' | 't' | 'r' | '(' | ')' | '[' | ']' | '-' | ' ' | '/' => 0.34,
+        'm' | 'w' | 'M' | 'W' | '@' | '%' => 0.86,
+        'A'..='Z' | '&' => 0.66,
+        '0'..='9' => 0.57,
+        c if u32::from(c) >= 0x2e80 => 1.0,
+        _ => 0.54,
+    }
+}
+
+/// At most that many characters of a text.
+fn cut(text: &str, most: usize) -> &str {
+    text.char_indices().nth(most).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
 /// The size, `smallest` at least, at which a text fits, and the text, shortened if it still does not.
 pub(super) fn fitted(text: &str, room: f64, size: f64, smallest: f64) -> (String, f64) {
+    let text = cut(text, LONGEST_LINE);
     let wide = width(text, size);
     if wide <= room {
         return (text.to_owned(), size);
@@ -50,9 +60,14 @@ pub(super) fn fitted(text: &str, room: f64, size: f64, smallest: f64) -> (String
     if width(text, shrunk) <= room * 1.01 {
         return (text.to_owned(), shrunk);
     }
-    let mut kept: String = text.to_owned();
-    while !kept.is_empty() && width(&kept, shrunk) + shrunk > room {
-        kept.pop();
+    // Room for the dots.
+    let (mut kept, mut taken) = (String::new(), shrunk);
+    for c in text.chars() {
+        taken += ems(c) * shrunk;
+        if taken > room {
+            break;
+        }
+        kept.push(c);
     }
     (format!("{}…", kept.trim_end()), shrunk)
 }
@@ -60,27 +75,26 @@ pub(super) fn fitted(text: &str, room: f64, size: f64, smallest: f64) -> (String
 /// Lines of at most `room`, broken at spaces where that can be.
 pub(super) fn lines(text: &str, room: f64, size: f64) -> Vec<String> {
     let mut lines = Vec::new();
-    for paragraph in text.split('\n') {
-        let mut line = String::new();
+    for paragraph in cut(text, LONGEST_TEXT).split('\n') {
+        let (mut line, mut taken) = (String::new(), 0.0);
         for word in paragraph.split(' ') {
-            let longer = if line.is_empty() { word.to_owned() } else { format!("{line} {word}") };
-            if width(&longer, size) <= room || line.is_empty() {
-                line = longer;
-            } else {
-                lines.push(std::mem::replace(&mut line, word.to_owned()));
+            let (gap, wide) = (ems(' ') * size, width(word, size));
+            if !line.is_empty() && taken + gap + wide > room {
+                lines.push(std::mem::take(&mut line));
+                taken = 0.0;
             }
-            while width(&line, size) > room {
-                let mut head = String::new();
-                while let Some(c) =
-                    line.chars().next().filter(|c| width(&head, size) + width(&c.to_string(), size) <= room)
-                {
-                    head.push(c);
-                    line.remove(0);
+            if !line.is_empty() {
+                line.push(' ');
+                taken += gap;
+            }
+            for c in word.chars() {
+                let wide = ems(c) * size;
+                if !line.is_empty() && taken + wide > room {
+                    lines.push(std::mem::take(&mut line));
+                    taken = 0.0;
                 }
-                if head.is_empty() {
-                    break;
-                }
-                lines.push(head);
+                line.push(c);
+                taken += wide;
             }
         }
         lines.push(line);

@@ -19,7 +19,9 @@ impl Check {
                 Value::Object(barcode) => {
                     self.barcode("barcode", barcode);
                     let format = barcode.get("format").and_then(Value::as_str).unwrap_or_default();
-                    if format == "PKBarcodeFormatCode128" || FROM_IOS_27.contains(&format) {
+                    // Where the array is there, phones do not look at this.
+                    let alone = !pass.contains_key("barcodes");
+                    if alone && (format == "PKBarcodeFormatCode128" || FROM_IOS_27.contains(&format)) {
                         self.faults.add("barcode.format", format, "is allowed in the array `barcodes` only");
                     }
                 }

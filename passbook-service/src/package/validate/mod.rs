@@ -168,7 +168,7 @@ impl Check {
     }
 
     fn places(&mut self, pass: &Map<String, Value>) {
-        for (key, place) in self.objects(pass, "locations", Some(10)) {
+        for (key, place) in self.objects(pass, "locations", None) {
             for (name, limit) in [("latitude", 90.0), ("longitude", 180.0)] {
                 let fits = |value: &Value| value.as_f64().is_some_and(|degrees| degrees.abs() <= limit);
                 if !place.get(name).is_some_and(|value| is_open(value) || fits(value)) {

@@ -42,7 +42,7 @@ pub(super) struct ShownJob {
     /// `running`, `done` or `cancelled`.
     state: String,
     /// How many passes the query found when it was asked.
-    total: i64,
+    total: Option<i64>,
     /// How many were looked at.
     done: i64,
     /// How many of them changed.
@@ -64,7 +64,7 @@ impl From<Job> for ShownJob {
             query: job.query,
             change: job.change,
             state: job.state,
-            total: job.total,
+            total: (job.total >= 0).then_some(job.total),
             done: job.done,
             changed: job.changed,
             failed: job.failed,

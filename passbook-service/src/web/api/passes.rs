@@ -16,7 +16,7 @@ use crate::link::LinkedPass;
 use crate::package::{ChangeMessage, Preview};
 use crate::store::{PassId, PassQuery, PassRow};
 use crate::token;
-use crate::update::{ChangeError, Create, Patch, tag_text};
+use crate::update::{Create, Patch, tag_text};
 use crate::web::path::{Segments, body, encode, query_parameter};
 use crate::web::{Door, Service, http_date, pass as package_of};
 
@@ -242,16 +242,20 @@ pub(super) async fn search(State(door): State<Door>, request: Request) -> Result
 pub(super) async fn preview(State(door): State<Door>, segments: Segments, uri: Uri) -> Result<Response, ApiError> {
     let service = door.service()?;
     let pass = find(&service, &segments).await?;
-    let pictures = pictures(&service, &pass, query_parameter(&uri, "language").as_deref())?;
+    let pictures = pictures(&service, &pass, query_parameter(&uri, "language")).await?;
     let back = query_parameter(&uri, "side").is_some_and(|side| side == "back");
     Ok(svg(if back { pictures.back } else { pictures.front }))
 }
 
 /// The pictures of a pass.
-pub(in crate::web) fn pictures(service: &Service, pass: &PassRow, language: Option<&str>) -> Result<Preview, ApiError> {
-    let template = service.passes.template(&pass.template).map_err(refusal)?;
-    let issuer = service.passes.builder(&pass.id.pass_type).map_err(refusal)?.issuer();
-    template.preview(issuer, pass.content(), language).map_err(|faults| refusal(ChangeError::Invalid(faults)))
+pub(in crate::web) async fn pictures(
+    service: &Service,
+    pass: &PassRow,
+    language: Option<String>,
+) -> Result<Preview, ApiError> {
+    let template = service.passes.template_of(pass).await.map_err(refusal)?;
+    let rendered = service.passes.rendered_with(&template, &pass.clone().into(), &pass.id).map_err(refusal)?;
+    super::templates::drawn(template, rendered, language).await
 }
 
 fn shown(service: &Service, pass: PassRow) -> ShownPass {

@@ -116,7 +116,8 @@ pub(super) async fn show(State(door): State<Door>, segments: Segments) -> Result
 /// Uploads a template as a ZIP archive of its files. Every process has it within seconds; its passes are rendered anew, and
 /// what changed is listed and pushed. The same files again change nothing.
 #[utoipa::path(put, path = "/api/templates/{name}", tag = "templates", params(("name" = String, Path, description = "Its name"),
-        ("dryRun" = Option<bool>, Query, description = "Only check it")),
+        ("dryRun" = Option<bool>, Query, description = "Only check it"),
+        ("force" = Option<bool>, Query, description = "Take it although passes lack a value for a new placeholder: these stay as they are")),
     request_body(content = Vec<u8>, content_type = "application/zip"), security(("service_key" = [])),
     responses((status = 200, body = ShownTemplate), (status = 201, body = ShownTemplate)))]
 pub(super) async fn put(
@@ -134,10 +135,20 @@ pub(super) async fn put(
         return Err(ApiError::new(StatusCode::CONFLICT, "template_fixed", message));
     }
     let archive = body(request, LARGEST_ARCHIVE).await?;
-    let files = unpack(&archive).map_err(invalid)?;
-    let template = checked(&service, &name, files.clone()).map_err(invalid)?;
+    let (template, files) = opened(&service, &name, archive).await?.map_err(invalid)?;
     if query_parameter(&uri, "dryRun").is_some_and(|text| text != "false") {
         return Ok(Json(shown(&service, &template)).into_response());
+    }
+    let force = query_parameter(&uri, "force").is_some_and(|text| text != "false");
+    let missing = service.passes.catalog().get(&name).map(|present| newly_needed(&present, &template));
+    if let Some(missing) = missing.filter(|missing| !missing.is_empty() && !force)
+        && service.store.template_is_used(&name).await.map_err(|error| storage(&error))?
+    {
+        let message = format!(
+            "passes are made from `{name}`, and the new version needs values that they may not have: {}; give these placeholders a default ({{{{name|default}}}}), or upload with ?force=true: passes without a value stay as they are then",
+            missing.join(", ")
+        );
+        return Err(ApiError::new(StatusCode::CONFLICT, "template_fields_missing", message));
     }
     let stored = service.store.put_template(&name, &template.digest, &files, service.clock.now_ms()).await;
     let (revision, new) = stored.map_err(|error| storage(&error))?;
@@ -161,8 +172,8 @@ pub(super) async fn check(
     let service = door.service()?;
     let name = name(&segments)?.to_owned();
     let archive = body(request, LARGEST_ARCHIVE).await?;
-    Ok(Json(match unpack(&archive).and_then(|files| checked(&service, &name, files)) {
-        Ok(template) => Report {
+    Ok(Json(match opened(&service, &name, archive).await? {
+        Ok((template, _)) => Report {
             valid: true,
             faults: Vec::new(),
             warnings: template.warnings.clone(),
@@ -230,8 +241,8 @@ pub(super) async fn preview(
     let fields = template.sample_fields(&asked.fields);
     let content = PassContent { serial: "0123456789", fields: &fields, user_info: None, state: &PassState::NONE };
     let issuer = service.passes.issuers().of_template(&template).issuer();
-    let pictures = template.preview(issuer, content, asked.language.as_deref());
-    let pictures = pictures.map_err(|faults| refusal(ChangeError::Invalid(faults)))?;
+    let json = template.preview_json(issuer, content).map_err(|faults| refusal(ChangeError::Invalid(faults)))?;
+    let pictures = drawn(template, json, asked.language).await?;
     Ok(svg(if asked.side.as_deref() == Some("back") { pictures.back } else { pictures.front }))
 }
 
@@ -247,6 +258,45 @@ pub(crate) fn svg(picture: String) -> Response {
         (http::header::CACHE_CONTROL, "private, no-store"),
     ];
     (headers, picture).into_response()
+}
+
+/// The template in an archive, with its files. Unpacking takes time, so it is done beside the requests.
+async fn opened(
+    service: &Arc<Service>,
+    name: &str,
+    archive: impl AsRef<[u8]> + Send + 'static,
+) -> Result<Result<(Template, Vec<(String, Vec<u8>)>), Faults>, ApiError> {
+    let (service, name) = (service.clone(), name.to_owned());
+    beside(move || {
+        let files = unpack(archive.as_ref())?;
+        Ok((checked(&service, &name, files.clone())?, files))
+    })
+    .await
+}
+
+/// Draws a rendered pass beside the requests.
+pub(in crate::web) async fn drawn(
+    template: Arc<Template>,
+    pass: serde_json::Value,
+    language: Option<String>,
+) -> Result<crate::package::Preview, ApiError> {
+    beside(move || template.pictures(&pass, language.as_deref())).await
+}
+
+/// Does what takes time on a thread of its own.
+pub(in crate::web) async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        tracing::error!(%error, "a task ended in a panic");
+        ApiError::internal()
+    })
+}
+
+/// The placeholders that need a value in a new version and needed none in the present one.
+fn newly_needed(present: &Template, new: &Template) -> Vec<String> {
+    let needed = |template: &Template, field: &String| template.fields.contains(field) && !template.has_default(field);
+    new.fields.iter().filter(|field| needed(new, field) && !needed(present, field)).cloned().collect()
 }
 
 fn checked(service: &Service, name: &str, files: Vec<(String, Vec<u8>)>) -> Result<Template, Faults> {

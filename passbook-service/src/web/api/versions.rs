@@ -132,7 +132,7 @@ pub(super) async fn diff(
         Some(to) => to,
         None => find(&service, &segments).await?.revision,
     };
-    let from = number(&uri, "from")?.unwrap_or(to - 1);
+    let from = number(&uri, "from")?.unwrap_or(to.saturating_sub(1));
     let (old, _) = version(&service, &segments, from).await?;
     let (new, _) = version(&service, &segments, to).await?;
     let strings = service.passes.template(&new.template).map_err(refusal)?.default_strings();

@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use tidings_shared::http::ApiError;
 
 use super::api::passes::pictures;
-use super::api::templates::svg;
+use super::api::templates::{beside, svg};
 use super::{Door, Service, bundle, pass as package_of};
 use crate::link::{LinkError, LinkedPass};
 use crate::package::qr_svg;
@@ -67,10 +67,10 @@ async fn page(State(door): State<Door>, Path(link): Path<String>, asked: HeaderM
     let language = asked.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut shown = Vec::new();
     for (pass, _) in &passes {
-        let template = service.passes.template(&pass.template);
-        let json = service.passes.rendered(&pass.clone().into(), &pass.id);
-        let (Ok(template), Ok(json)) = (template, json) else { return Err(ApiError::internal().into()) };
-        let texts = template.strings_of(page::wanted(language));
+        let Ok(template) = service.passes.template_of(pass).await else { return Err(ApiError::internal().into()) };
+        let json = service.passes.rendered_with(&template, &pass.clone().into(), &pass.id);
+        let json = json.map_err(|_| ApiError::internal())?;
+        let texts = template.strings_for(&page::languages(language));
         let text = |key: &str| {
             let text = json.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
             texts.get(text).cloned().unwrap_or_else(|| text.to_owned())
@@ -102,8 +102,9 @@ async fn code(State(door): State<Door>, Path(link): Path<String>) -> Result<Resp
     let service = door.service()?;
     // Only who has a link gets its code.
     let _passes = service.links.open(&link, service.clock.now_ms()).map_err(refused)?;
-    let picture = qr_svg(&format!("{}/get/{link}", service.public_url)).ok_or_else(ApiError::internal)?;
-    Ok(svg(picture))
+    let address = format!("{}/get/{link}", service.public_url);
+    // A long link is more than a code can hold.
+    Ok(svg(beside(move || qr_svg(&address)).await?.ok_or(Refusal::Bad)?))
 }
 
 async fn front(
@@ -116,7 +117,8 @@ async fn front(
     let number: usize = number.trim_end_matches(".svg").parse().map_err(|_| Refusal::Bad)?;
     let (pass, _) = passes.get(number).ok_or(Refusal::Bad)?;
     let language = asked.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    Ok(svg(pictures(&service, pass, Some(page::wanted(language)))?.front))
+    let language = page::languages(language).into_iter().next();
+    Ok(svg(pictures(&service, pass, language).await?.front))
 }
 
 /// Leads to Google's page that saves the pass. Google hears of a pass only when somebody wants it there.

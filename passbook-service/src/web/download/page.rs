@@ -74,6 +74,12 @@ const ICON: &str = "<svg width=\"30\" height=\"24\" viewBox=\"0 0 30 24\" aria-h
 <rect x=\"2\" y=\"5\" width=\"26\" height=\"9\" rx=\"2\" fill=\"#f5b73c\"/><rect x=\"2\" y=\"8\" width=\"26\" height=\"9\" rx=\"2\" fill=\"#61b958\"/>\
 <path d=\"M2 12h8c1 0 1.6.6 2 1.5.6 1.4 1.6 2 3 2s2.400-.6 3-2c.4-.9 1-1.500 2-1.500h8v8a2 2 0 0 1-2 2H4a2 2 0 0 1-2-2z\" fill=\"#e8e8ed\"/></svg>";
 
+/// The languages that a browser wants, in its order, with their regions.
+pub(super) fn languages(accepted: &str) -> Vec<String> {
+    let tags = accepted.split(',').filter_map(|one| one.split(';').next()).map(str::trim);
+    tags.filter(|tag| !tag.is_empty() && *tag != "*").take(10).map(str::to_owned).collect()
+}
+
 /// The language that a browser wants most, without its region.
 pub(super) fn wanted(accepted: &str) -> &str {
     accepted.split([',', ';', '-']).next().map(str::trim).filter(|language| !language.is_empty()).unwrap_or("en")
