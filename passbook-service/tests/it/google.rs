@@ -399,7 +399,8 @@ async fn two_processes_on_one_database_tell_each_change_once() {
     for stage in Stage::on_each_database().await {
         stage.service.create("1").await;
         let id = stage.save(&stage.link("1").await);
-        let pairs: Vec<(&str, &str)> = stage.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let pairs: Vec<(&str, &str)> =
+            stage.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let second_data = tempfile::tempdir().unwrap();
         // The same master key of tokens, as several processes need it.
         let key = stage.service.data.join("wallet/token.key");
