@@ -25,6 +25,7 @@ use crate::moving::Moving;
 use crate::order::OrderCatalog;
 use crate::package::development::DevelopmentCertificates;
 use crate::package::{Builder, CertificateSource, Identities, Issuer, Issuers, Kind, Rules};
+use crate::secret_file::open_mode;
 use crate::store::Store;
 use crate::token::{TokenMaker, key_file, random_hex};
 use crate::update::pusher::Pusher;
@@ -68,6 +69,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
     let port = listeners.http.local_addr()?.port();
     let issuers = issuers(&config, port, &clock)?;
     let catalog = Catalog::load(config.templates.as_deref(), &issuers)?;
+    check_secrets(&config)?;
     let tokens = TokenMaker::new(&config.tokens, &config.data)?;
     let links = Links::new(&links_key(&config)?)?;
     let orders = OrderCatalog::load(config.order_templates.as_deref())?;
@@ -240,6 +242,22 @@ async fn start_clock(store: &Store, health: &tidings_shared::health::Dependency,
             () = tokio::time::sleep(PAUSE) => {}
         }
     }
+}
+
+/// That nobody but the service may read its other keys; those of certificates are checked where they are loaded.
+fn check_secrets(config: &Config) -> anyhow::Result<()> {
+    let made = ["token.key", "links.key"].map(|name| config.data.join("wallet").join(name));
+    let google = config.google.as_ref().map(|google| google.service_account_file.clone());
+    for file in made.into_iter().chain(google).filter(|_| config.check_key_permissions) {
+        if let Some(mode) = open_mode(&file) {
+            let file = file.display();
+            anyhow::bail!(
+                "{file} has mode {mode:04o}: other users of this machine may use the key; chmod 600 {file} (and let the \
+                 service's user own it); where a container's volumes have group rights, set wallet.check_key_permissions = false"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// What seals links: a key of its own, or the tokens' master key, or a file of the data folder.

@@ -38,6 +38,8 @@ pub enum Reply {
         why: String,
         /// Google may have taken it all the same: no answer came.
         unknown: bool,
+        /// A limit is reached, Google says.
+        limit: bool,
     },
 }
 
@@ -98,7 +100,7 @@ impl Client {
     /// The reply, and whether Google did not take the access token.
     async fn attempt(&self, method: Method, path: &str, body: Option<&Value>) -> (Reply, bool) {
         self.wait_for_turn().await;
-        let later = |after, why: String, unknown| Reply::Later { after, why, unknown };
+        let later = |after, why: String, unknown| Reply::Later { after, why, unknown, limit: false };
         let token = match self.access.token().await {
             Ok(token) => token,
             Err(AccessFailure::Refused(reason)) => {
@@ -147,7 +149,8 @@ impl Client {
             StatusCode::CONFLICT => Reply::Exists,
             // The account is no user of the issuer, or the API is not enabled: somebody is going to mend that.
             StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
-                later(after, why, false)
+                let limit = status == StatusCode::TOO_MANY_REQUESTS || is_limit(&value);
+                Reply::Later { after, why, unknown: false, limit }
             }
             status if status.is_client_error() => Reply::Refused(why),
             _ => later(after, why, false),
@@ -168,16 +171,42 @@ impl Client {
     }
 }
 
+/// The reasons of the details of a `google.rpc.Status`.
+fn reasons(body: &Value) -> Vec<&str> {
+    let details = body.pointer("/error/errors").and_then(Value::as_array).into_iter().flatten();
+    details.filter_map(|error| error["reason"].as_str()).collect()
+}
+
+/// Whether a limit is the reason: `quotaExceeded`, `rateLimitExceeded`, `userRateLimitExceeded`, …; Google says so with
+/// 403 as well as with 429.
+fn is_limit(body: &Value) -> bool {
+    body.pointer("/error/status").and_then(Value::as_str) == Some("RESOURCE_EXHAUSTED")
+        || reasons(body).iter().any(|reason| {
+            let reason = reason.to_ascii_lowercase();
+            reason.contains("quota") || reason.contains("limit")
+        })
+}
+
 /// `error.message` of `google.rpc.Status`, and the reasons of its details.
 fn reason(status: StatusCode, body: &Value) -> String {
     let message = body.pointer("/error/message").and_then(Value::as_str).unwrap_or_default();
-    let reasons: Vec<&str> = body
-        .pointer("/error/errors")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(|error| error["reason"].as_str())
-        .collect();
+    let reasons = reasons(body);
     let text = format!("Google Wallet answered {} {}: {message}", status.as_u16(), reasons.join(", "));
     text.chars().filter(|c| !c.is_control()).take(LONGEST_REASON).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::is_limit;
+
+    #[test]
+    fn a_limit_is_told_from_a_missing_right() {
+        let body = |status: &str, reason: &str| json!({"error": {"status": status, "errors": [{"reason": reason}]}});
+        assert!(is_limit(&body("PERMISSION_DENIED", "userRateLimitExceeded")));
+        assert!(is_limit(&body("PERMISSION_DENIED", "QuotaExceeded")));
+        assert!(is_limit(&body("RESOURCE_EXHAUSTED", "")));
+        assert!(!is_limit(&body("PERMISSION_DENIED", "permissionDenied")));
+    }
 }

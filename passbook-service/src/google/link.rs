@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tidings_shared::storage::StorageError;
 use tokio::time::Instant;
 
@@ -85,29 +85,6 @@ impl Google {
         })
     }
 
-    /// One link for several passes, each of which Google is told of first.
-    ///
-    /// # Errors
-    /// See [`LinkError`].
-    pub async fn save_all(&self, service: &Service, all: &[PassId]) -> Result<String, LinkError> {
-        if let [only] = all {
-            return Ok(self.save_link(service, only).await?.url);
-        }
-        let now_ms = service.clock.now_ms();
-        let mut payload = Map::new();
-        for id in all {
-            let offered = self.offer(service, id, now_ms).await?;
-            self.have_told(service, id, &offered).await?;
-            let objects = payload.entry(objects(offered.mapped.resource.name())).or_insert_with(|| json!([]));
-            if let Some(objects) = objects.as_array_mut() {
-                objects.push(ids(&offered.mapped));
-            }
-        }
-        let jwt = self.sign(now_ms, &Value::Object(payload))?;
-        self.metrics.link("short");
-        Ok(format!("{}/{jwt}", self.config.save_url))
-    }
-
     /// Notes that Google hears of the pass from now on.
     async fn offer(&self, service: &Service, id: &PassId, now_ms: i64) -> Result<Offered, LinkError> {
         let read = async || service.store.pass(id).await?.ok_or(LinkError::NoPass);
@@ -115,6 +92,11 @@ impl Google {
         if known.is_none() {
             let mapped = self.map(&service.passes, &read().await?, now_ms)?;
             service.store.offer_google(id, mapped.resource.name(), mapped.object_id(), now_ms).await?;
+        }
+        if known.as_ref().is_some_and(|known| known.last_error.is_some()) {
+            // What stood in the way may be mended: not only when the pass changes.
+            service.store.hurry_google(id, now_ms).await?;
+            self.wake.notify_one();
         }
         // The row is there; only now the pass as it is: a change in between is one that Google is told of.
         let pass = read().await?;

@@ -9,7 +9,7 @@ use tidings_shared::storage::StorageError;
 use tokio::task::JoinSet;
 
 use super::client::Reply;
-use super::notice::{MOST_MESSAGES, notice};
+use super::notice::{MOST_MESSAGES, Notice, notice};
 use super::{Google, Mapped, Resource, Sent};
 use crate::package::hex;
 use crate::store::{GoogleObject, PassRow, Told};
@@ -23,6 +23,10 @@ const LEASE_MS: i64 = 180_000;
 const POLL: Duration = Duration::from_millis(500);
 /// How long requests under way may take after the shutdown began.
 const GRACE: Duration = Duration::from_secs(3);
+/// How often what Google refused is tried again; the first time after the start.
+const REFUSED_AGAIN_MS: u64 = 60 * 60 * 1000;
+/// Of what Google refused so many are tried at once: changes come behind them.
+const MOST_REFUSED_AGAIN: i64 = 1_000;
 const FIRST_PAUSE_MS: i64 = 1_000;
 const LONGEST_PAUSE_MS: i64 = 600_000;
 
@@ -66,8 +70,16 @@ impl Teller {
     }
 
     async fn tell_all(&self, shutdown: &Shutdown) {
+        let mut refused_at = None;
         while !shutdown.is_down() {
             let now = self.service.clock.now_ms();
+            // What was refused may be mended without a change of the pass: an address, the console, our mapping.
+            if refused_at.is_none_or(|at: i64| now.abs_diff(at) >= REFUSED_AGAIN_MS) {
+                refused_at = Some(now);
+                if let Err(error) = self.service.store.retry_google(now, MOST_REFUSED_AGAIN).await {
+                    tracing::warn!(%error, "what Google Wallet refused cannot be tried again");
+                }
+            }
             match self.service.store.claim_google(now, now + LEASE_MS, CONCURRENCY).await {
                 Ok(objects) if !objects.is_empty() => {
                     let mut telling = JoinSet::new();
@@ -108,7 +120,13 @@ impl Teller {
         let told = match self.tell(&object).await {
             Ok(told) => told,
             Err(Stop::Refused(why)) => {
-                tracing::error!(object = object.object_id, "{why}; Google Wallet is told again when the pass changes");
+                // Once: it is tried again every hour.
+                if object.last_error.as_ref() != Some(&why) {
+                    tracing::error!(
+                        object = object.object_id,
+                        "{why}; Google Wallet is told again when the pass changes, when a link is made, and every hour"
+                    );
+                }
                 Told::Refused(why)
             }
             Err(Stop::Later(after, why)) => {
@@ -233,9 +251,22 @@ impl Teller {
         let limit = self.google.config.notifications;
         let Some(notice) = notice(before, mapped, &title, &id, &object.notified, limit, now_ms) else { return Ok(()) };
         self.make_room(mapped.resource, mapped.object_id(), &present).await?;
-        let store = &self.service.store;
-        store.note_google_message(&object.id, Some(&id), &notice.notified).await?;
-        match client.add_message(mapped.resource, mapped.object_id(), &notice.message).await {
+        self.say(object, mapped, &id, notice).await
+    }
+
+    /// Adds a message to the object; where Google counts more notifications than we do, without one.
+    async fn say(&self, object: &GoogleObject, mapped: &Mapped, id: &str, mut notice: Notice) -> Result<(), Stop> {
+        let (client, store) = (&self.google.client, &self.service.store);
+        store.note_google_message(&object.id, Some(id), &notice.notified).await?;
+        let mut reply = client.add_message(mapped.resource, mapped.object_id(), &notice.message).await;
+        if notice.notifies && matches!(reply, Reply::Later { limit: true, .. }) {
+            // Another system of the issuer notified too, or Google throttles: it asks for TEXT then.
+            notice.message["messageType"] = "TEXT".into();
+            notice.notifies = false;
+            store.note_google_message(&object.id, Some(id), &object.notified).await?;
+            reply = client.add_message(mapped.resource, mapped.object_id(), &notice.message).await;
+        }
+        match reply {
             Reply::Done(_) => {}
             // Perhaps people were notified: not twice.
             Reply::Later { unknown: true, .. } => {}

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use tidings_shared::config::{Kind as SettingKind, Setting};
 use tidings_shared::storage::StorageError;
 
+use package::patched;
 pub use package::{Content, merged};
 pub use sweep::sweep;
 pub use template::{OrderCatalog, OrderTemplate};
@@ -88,7 +89,7 @@ pub struct CreateOrder {
 #[derive(Debug, serde::Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchOrder {
-    /// Laid over the order's own content (RFC 7396): null takes a key away, arrays are replaced whole.
+    /// Laid over the order's content (RFC 7396): null takes a key away, the template's too; arrays are replaced whole.
     #[schema(value_type = Object)]
     pub order: Map<String, Value>,
 }
@@ -147,9 +148,11 @@ impl Orders<'_> {
     pub async fn patch(&self, id: &PassId, patch: &PatchOrder) -> Result<(Stored, Option<i64>), OrderError> {
         let change = Value::Object(patch.order.clone());
         let stored = self
-            .update(id, |order| match merged(&Value::Object(order.fields.clone()), &change) {
-                Value::Object(order) => order,
-                _ => Map::new(),
+            .update(id, |order, template| {
+                match patched(&Value::Object(order.fields.clone()), &change, &template.order) {
+                    Value::Object(order) => order,
+                    _ => Map::new(),
+                }
             })
             .await?;
         let (service, waiter) = (self.0, self.0.passes.waiter());
@@ -169,7 +172,7 @@ impl Orders<'_> {
         if order.basis == basis {
             return Ok(order);
         }
-        Ok(self.update(&order.id, |order| order.fields.clone()).await?.pass)
+        Ok(self.update(&order.id, |order, _| order.fields.clone()).await?.pass)
     }
 
     /// The signed package. Signing takes a fraction of a millisecond to a few: call it off the async threads.
@@ -193,12 +196,16 @@ impl Orders<'_> {
         self.template(&order.template)?.rendered(builder.issuer(), content_of(order)).map_err(OrderError::Invalid)
     }
 
-    async fn update(&self, id: &PassId, decide: impl Fn(&PassRow) -> Map<String, Value>) -> Result<Stored, OrderError> {
+    async fn update(
+        &self,
+        id: &PassId,
+        decide: impl Fn(&PassRow, &OrderTemplate) -> Map<String, Value>,
+    ) -> Result<Stored, OrderError> {
         let service = self.0;
         let builder = self.builder(Some(&id.pass_type))?;
         let decided = service.store.update_pass(id, service.clock.now_ms(), |order| {
             let template = self.template(&order.template)?;
-            let fields = decide(order);
+            let fields = decide(order, &template);
             let content = Content { order: &fields, ..content_of(order) };
             let fingerprint = template.fingerprint(builder.issuer(), content).map_err(OrderError::Invalid)?;
             let basis = template.basis(builder.issuer());

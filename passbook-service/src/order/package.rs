@@ -46,6 +46,32 @@ pub fn merged(value: &Value, patch: &Value) -> Value {
     merged_object.into()
 }
 
+/// An order's own content with a patch laid over it: as [`merged`], but that a null stays where it takes away something
+/// of the template, which would be there again without it.
+#[must_use]
+pub(super) fn patched(own: &Value, patch: &Value, template: &Value) -> Value {
+    let Some(patch) = patch.as_object() else { return patch.clone() };
+    let mut laid = own.as_object().cloned().unwrap_or_default();
+    for (key, part) in patch {
+        let below = template.get(key).unwrap_or(&Value::Null);
+        if !part.is_null() {
+            // What was taken away whole stays away, but for what comes new.
+            let taken = laid.get(key).is_some_and(Value::is_null);
+            let nulls = |below: &Map<String, Value>| below.keys().map(|key| (key.clone(), Value::Null)).collect();
+            let old = match (taken, below.as_object()) {
+                (true, Some(below)) => Value::Object(nulls(below)),
+                _ => laid.get(key).cloned().unwrap_or_default(),
+            };
+            laid.insert(key.clone(), patched(&old, part, below));
+        } else if below.is_null() {
+            laid.shift_remove(key);
+        } else {
+            laid.insert(key.clone(), Value::Null);
+        }
+    }
+    laid.into()
+}
+
 fn date(seconds: i64) -> String {
     OffsetDateTime::from_unix_timestamp(seconds).ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
 }
@@ -152,5 +178,25 @@ mod tests {
         ] {
             assert_eq!(merged(&target, &patch), result);
         }
+    }
+
+    #[test]
+    fn what_comes_from_the_template_can_be_taken_away_and_stays_away() {
+        let template = json!({"note": "t", "merchant": {"name": "t", "logo": "t.png"}});
+        let mut own = json!({});
+        let mut seen = template.clone();
+        for patch in [
+            json!({"note": null, "merchant": {"logo": null}}),
+            json!({"status": "open"}),
+            json!({"status": null, "merchant": {"name": "own"}}),
+            json!({"merchant": null}),
+            json!({"merchant": {"url": "u"}}),
+            json!({"note": "back"}),
+        ] {
+            own = patched(&own, &patch, &template);
+            seen = merged(&seen, &patch);
+            assert_eq!(merged(&template, &own), seen, "after {patch}");
+        }
+        assert_eq!(patched(&json!({"a": 1}), &json!({"a": null, "b": null}), &template), json!({}));
     }
 }

@@ -179,15 +179,9 @@ impl CertificateFiles {
     /// # Errors
     /// Names the file, its mode, and the command that mends it.
     fn check_private(&self) -> Result<(), IdentityError> {
-        use std::os::unix::fs::PermissionsExt;
-
         let Some(secret) = self.paths().first().copied() else { return Ok(()) };
         // A file that cannot be read is told of when it is.
-        let Ok(known) = std::fs::metadata(secret) else { return Ok(()) };
-        let mode = known.permissions().mode() & 0o777;
-        if mode & 0o077 == 0 {
-            return Ok(());
-        }
+        let Some(mode) = crate::secret_file::open_mode(secret) else { return Ok(()) };
         Err(IdentityError::one(
             "key readable by the service alone",
             format!("{} has mode {mode:04o}: other users of this machine may use the key", secret.display()),

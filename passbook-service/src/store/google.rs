@@ -59,7 +59,7 @@ pub enum Told {
     },
     /// The pass is gone, and Google knows: nothing is left to tell.
     Gone,
-    /// Google refuses it for good; tried again only when the pass changes.
+    /// Google refuses it; tried again when the pass changes, when a link is made, and by [`Store::retry_google`].
     Refused(String),
     /// Try again at this time (ms since 1970), and why.
     Later(i64, String),
@@ -123,6 +123,24 @@ impl Store {
             .bind(&id.serial)
             .execute(self.database.pool())
             .await?;
+        Ok(())
+    }
+
+    /// Has Google told again of up to `limit` passes that it refused: those first that were tried least.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn retry_google(&self, now_ms: i64, limit: i64) -> Result<(), StorageError> {
+        let _turn = self.database.turn().wait().await;
+        sqlx::query(
+            "UPDATE wallet_google_objects SET due_at = $1 WHERE (pass_type, serial) IN \
+             (SELECT pass_type, serial FROM wallet_google_objects WHERE due_at IS NULL AND last_error IS NOT NULL \
+             ORDER BY attempts LIMIT $2)",
+        )
+        .bind(now_ms)
+        .bind(limit)
+        .execute(self.database.pool())
+        .await?;
         Ok(())
     }
 
@@ -204,9 +222,7 @@ impl Store {
     pub async fn settle_google(&self, object: &GoogleObject, told: &Told, now_ms: i64) -> Result<(), StorageError> {
         let _turn = self.database.turn().wait().await;
         let query = match told {
-            Told::Gone => sqlx::query("DELETE FROM wallet_google_objects WHERE pass_type = $1 AND serial = $2")
-                .bind(&object.id.pass_type)
-                .bind(&object.id.serial),
+            Told::Gone => return self.end_google(&object.id, now_ms).await,
             Told::Done { kind, object_id, sent, revision } => sqlx::query(
                 "UPDATE wallet_google_objects SET done = $1, due_at = CASE WHEN wanted > $1 THEN $2 ELSE NULL END, leased_until = 0, \
                  attempts = 0, last_error = NULL, told_at = $2, kind = $3, object_id = $4, sent = $5, sent_revision = $6 \
@@ -222,7 +238,7 @@ impl Store {
             .bind(&object.id.serial),
             Told::Refused(why) => sqlx::query(
                 "UPDATE wallet_google_objects SET due_at = CASE WHEN wanted > $1 THEN $2 ELSE NULL END, leased_until = 0, \
-                 attempts = 0, last_error = $3 WHERE pass_type = $4 AND serial = $5",
+                 attempts = attempts + 1, last_error = $3 WHERE pass_type = $4 AND serial = $5",
             )
             .bind(object.wanted)
             .bind(now_ms)
@@ -239,6 +255,31 @@ impl Store {
             .bind(&object.id.serial),
         };
         query.execute(self.database.pool()).await?;
+        Ok(())
+    }
+
+    /// Forgets what Google was told of a pass that is gone. One that was made again meanwhile is told from the start.
+    async fn end_google(&self, id: &PassId, now_ms: i64) -> Result<(), StorageError> {
+        let deleted = sqlx::query(
+            "DELETE FROM wallet_google_objects WHERE pass_type = $1 AND serial = $2 \
+             AND NOT EXISTS (SELECT 1 FROM wallet_passes WHERE pass_type = $1 AND serial = $2)",
+        )
+        .bind(&id.pass_type)
+        .bind(&id.serial)
+        .execute(self.database.pool())
+        .await?;
+        if deleted.rows_affected() == 0 {
+            sqlx::query(
+                "UPDATE wallet_google_objects SET due_at = $1, leased_until = 0, attempts = 0, sent = NULL, \
+                 sent_revision = 0, told_at = NULL, message_id = NULL, last_error = NULL \
+                 WHERE pass_type = $2 AND serial = $3",
+            )
+            .bind(now_ms)
+            .bind(&id.pass_type)
+            .bind(&id.serial)
+            .execute(self.database.pool())
+            .await?;
+        }
         Ok(())
     }
 

@@ -104,7 +104,7 @@ impl Stage {
     }
 
     async fn state(&self, serial: &str) -> Value {
-        let path = format!("/api/passes/{PASS_TYPE}/{serial}/google");
+        let path = format!("/api/passes/{PASS_TYPE}/{serial}/google?live=true");
         self.service.api(Method::GET, &path).send().await.unwrap().json().await.unwrap()
     }
 
@@ -315,6 +315,63 @@ async fn three_notifications_in_24_hours_and_silence_beyond() {
     stage.service.patch("1", json!({"points": 99})).await;
     let object = stage.object(&id, "the next day", |object| object.notified.last() > Some(&(NOW + 24 * HOUR_MS))).await;
     assert_eq!(object.object["messages"][9]["messageType"], "TEXT_AND_NOTIFY");
+}
+
+#[tokio::test]
+async fn a_refusal_is_tried_again_when_a_link_is_made_and_every_hour() {
+    let stage = Stage::on_sqlite(&[]).await;
+    stage.service.create("1").await;
+    let id = stage.save(&stage.link("1").await);
+    for (revision, by_link) in [(2, true), (3, false)] {
+        let refusal = Rule { topic: Some("patch".to_owned()), ..Rule::once(WalletAction::Status(400)).token(&id) };
+        stage.google.script().add(refusal);
+        stage.service.patch("1", json!({"points": revision})).await;
+        eventually("the refusal", async || stage.state("1").await["lastError"].is_string().then_some(())).await;
+        if by_link {
+            stage.link("1").await;
+        } else {
+            stage.service.clock.advance(HOUR_MS);
+        }
+        let state = stage.settled("1").await;
+        assert_eq!((&state["revision"], &state["lastError"]), (&json!(revision), &Value::Null), "{state}");
+    }
+}
+
+#[tokio::test]
+async fn where_google_counts_more_notifications_the_message_comes_silently_at_once() {
+    let stage = Stage::on_sqlite(&[]).await;
+    stage.service.create("1").await;
+    let id = stage.save(&stage.link("1").await);
+    let limit = Rule { topic: Some("addMessage".to_owned()), ..Rule::once(WalletAction::Status(429)).token(&id) };
+    stage.google.script().add(limit);
+    stage.service.patch("1", json!({"points": 3})).await;
+    // The clock stands still: nothing that waits for another attempt comes.
+    stage.object(&id, "the message", |object| object.object["messages"][0]["messageType"] == "TEXT").await;
+    let state = stage.settled("1").await;
+    assert_eq!((&state["revision"], &state["notifications"]), (&json!(2), &json!(0)), "{state}");
+    let object = stage.google.object(&id).unwrap();
+    assert_eq!((object.object["messages"].as_array().unwrap().len(), object.notified.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_pass_that_is_made_again_while_its_end_is_told_lives_at_google() {
+    for stage in Stage::on_each_database().await {
+        stage.service.create("1").await;
+        let id = stage.save(&stage.link("1").await);
+        let script = stage.google.script();
+        // Google has the end, and its answer is late.
+        let late = Rule { topic: Some("patch".to_owned()), ..Rule::once(WalletAction::Accept).token(&id) };
+        script.add(Rule { delay_ms: 3_000, ..late });
+        let path = format!("/api/passes/{PASS_TYPE}/1");
+        assert_eq!(stage.service.api(Method::DELETE, &path).send().await.unwrap().status(), 204);
+        stage.object(&id, "the end", |object| object.object["state"] == "INACTIVE").await;
+        stage.service.create("1").await;
+        assert_eq!(stage.link("1").await["objectId"], id);
+        stage.object(&id, "the new pass", |object| object.object["state"] == "ACTIVE" && object.patches >= 2).await;
+        stage.service.patch("1", json!({"points": 7})).await;
+        stage.object(&id, "a change of the new pass", |object| points(object) == &json!(7)).await;
+        stage.settled("1").await;
+    }
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ pub(crate) enum GoogleCommand {
     /// Make a link that saves a pass to Google Wallet. From then on Google hears of the pass's changes.
     Link(GoogleArgs),
     /// Show what Google was told of a pass. Ends with 1 when Google does not have the latest version.
-    Status(GoogleArgs),
+    Status(StatusArgs),
 }
 
 /// Which pass.
@@ -32,14 +32,25 @@ pub(crate) struct GoogleArgs {
     pub(crate) at: Where,
 }
 
+/// Which pass, and whether Google is asked too.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) of: GoogleArgs,
+    /// Ask Google whether somebody has saved it.
+    #[arg(long)]
+    pub(crate) live: bool,
+}
+
 pub(super) async fn run(settings: &Settings, command: &GoogleCommand) -> anyhow::Result<Verdict> {
-    let (method, args) = match command {
-        GoogleCommand::Link(args) => (Method::POST, args),
-        GoogleCommand::Status(args) => (Method::GET, args),
+    let (method, args, query) = match command {
+        GoogleCommand::Link(args) => (Method::POST, args, None),
+        GoogleCommand::Status(args) => (Method::GET, &args.of, args.live.then_some(("live", "true"))),
     };
     let door = Door::new(settings, Room::Wallet, &args.at)?;
     let pass_type = args.pass.pass_type(settings);
-    let answer = door.ask(method, &["passes", &pass_type, &args.pass.serial, "google"], &[], None, None).await?;
+    let answer =
+        door.ask(method, &["passes", &pass_type, &args.pass.serial, "google"], query.as_slice(), None, None).await?;
     let verdict = match command {
         GoogleCommand::Status(_) if answer["upToDate"] != true => Verdict::Bad,
         _ => Verdict::Good,

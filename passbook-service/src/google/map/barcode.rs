@@ -27,6 +27,10 @@ pub(super) fn barcode(pass: &Map<String, Value>) -> Option<Value> {
         let format = barcode.get("format")?.as_str()?;
         let (_, kind) = TYPES.iter().find(|(apple, _)| apple.eq_ignore_ascii_case(format))?;
         let message = barcode.get("message")?.as_str()?;
+        // Apple's interleaved codes have any even number of digits, Google's are the 14 of a case of goods.
+        if *kind == "ITF_14" && !(message.len() == 14 && message.bytes().all(|byte| byte.is_ascii_digit())) {
+            return None;
+        }
         let mut found = json!({ "type": kind, "value": message });
         if let Some(text) = barcode.get("altText").and_then(Value::as_str) {
             found["alternateText"] = text.into();
@@ -49,5 +53,12 @@ mod tests {
         let found = barcode(pass.as_object().unwrap()).unwrap();
         assert_eq!(found, json!({"type": "EAN_13", "value": "4006381333931", "alternateText": "4 006381 333931"}));
         assert_eq!(barcode(&Map::new()), None);
+        for (message, kind) in [("0400638133393", "QR_CODE"), ("1234567890", "QR_CODE"), ("15400141288763", "ITF_14")] {
+            let pass = json!({"barcodes": [
+                {"format": "PKBarcodeFormatI2of5", "message": message},
+                {"format": "PKBarcodeFormatQR", "message": message},
+            ]});
+            assert_eq!(barcode(pass.as_object().unwrap()).unwrap()["type"], kind, "{message}");
+        }
     }
 }

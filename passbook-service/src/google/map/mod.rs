@@ -200,7 +200,7 @@ impl<'a> Parts<'a> {
         if !modules.is_empty() {
             object.insert("textModulesData".to_owned(), modules.into());
         }
-        if let Some(end) = self.text("expirationDate") {
+        if let Some(end) = self.text("expirationDate").map(with_colon) {
             object.insert("validTimeInterval".to_owned(), json!({ "end": { "date": end } }));
         }
         if let Some(group) = self.text("groupingIdentifier") {
@@ -232,8 +232,20 @@ impl<'a> Parts<'a> {
 
 /// A date of Apple's form as ms since 1970.
 fn moment_ms(text: &str) -> Option<i64> {
-    let time = OffsetDateTime::parse(text, &Iso8601::PARSING).ok()?;
+    let time = OffsetDateTime::parse(&with_colon(text), &Iso8601::PARSING).ok()?;
     i64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
+}
+
+/// A zone `+0200` as `+02:00`: Apple reads both, parsers and Google want one style throughout.
+fn with_colon(text: &str) -> String {
+    let zone = text.len().checked_sub(5).and_then(|at| text.split_at_checked(at));
+    match zone {
+        Some((time, zone)) if time.contains('T') && zone.starts_with(['+', '-']) => {
+            let (hours, minutes) = zone.split_at(3);
+            format!("{time}{hours}:{minutes}")
+        }
+        _ => text.to_owned(),
+    }
 }
 
 /// A text as part of one of Google's ids, which know letters, digits, `.`, `_` and `-`.

@@ -91,6 +91,9 @@ fn voiding_and_expiring_become_states() {
     assert_eq!(state(json!({"coupon": {}})), "ACTIVE");
     assert_eq!(state(json!({"coupon": {}, "voided": true})), "INACTIVE");
     assert_eq!(state(json!({"coupon": {}, "expirationDate": "2020-01-01T00:00Z"})), "EXPIRED");
+    assert_eq!(state(json!({"coupon": {}, "expirationDate": "2020-01-01T00:00+0200"})), "EXPIRED");
+    let zoned = mapped(&json!({"coupon": {}, "expirationDate": "2036-01-01T00:00:00-0330"}));
+    assert_eq!(zoned.object["validTimeInterval"], json!({"end": {"date": "2036-01-01T00:00:00-03:30"}}));
     let ahead = mapped(&json!({"coupon": {}, "expirationDate": "2036-01-01T00:00:00Z"}));
     assert_eq!(ahead.object["state"], "ACTIVE");
     assert_eq!(ahead.object["validTimeInterval"]["end"]["date"], "2036-01-01T00:00:00Z");

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use http::StatusCode;
+use http::{StatusCode, Uri};
 use serde::Serialize;
 use tidings_shared::http::ApiError;
 
 use super::answer::{no_pass, storage};
 use super::passes::pass_id;
 use crate::google::{Google, LinkError, Reply, Resource, SaveLink};
-use crate::web::path::Segments;
+use crate::web::path::{Segments, query_parameter};
 use crate::web::{Door, Service};
 
 /// A link that saves a pass to Google Wallet.
@@ -64,7 +64,8 @@ pub(super) struct GoogleState {
     last_error: Option<String>,
     /// Notifications within the last 24 hours.
     notifications: usize,
-    /// Whether somebody has saved it, as Google says; absent when Google does not answer or has no such object.
+    /// Whether somebody has saved it, as Google says; absent unless `live=true`, and when Google does not answer or has no
+    /// such object.
     #[serde(skip_serializing_if = "Option::is_none")]
     has_users: Option<bool>,
 }
@@ -80,11 +81,17 @@ pub(super) async fn link(State(door): State<Door>, segments: Segments) -> Result
     Ok(Json(link.into()))
 }
 
-/// What Google was told about a pass.
+/// What Google was told about a pass. With `live=true` Google is asked who has saved it: a request that counts against
+/// `wallet.google.per_second` like those that tell of changes.
 #[utoipa::path(get, path = "/api/passes/{pass_type}/{serial}/google", tag = "google",
-    params(("pass_type" = String, Path, description = "Pass type identifier"), ("serial" = String, Path, description = "Serial number")),
+    params(("pass_type" = String, Path, description = "Pass type identifier"), ("serial" = String, Path, description = "Serial number"),
+        ("live" = Option<bool>, Query, description = "Ask Google")),
     security(("service_key" = [])), responses((status = 200, body = GoogleState)))]
-pub(super) async fn state(State(door): State<Door>, segments: Segments) -> Result<Json<GoogleState>, ApiError> {
+pub(super) async fn state(
+    State(door): State<Door>,
+    segments: Segments,
+    uri: Uri,
+) -> Result<Json<GoogleState>, ApiError> {
     let service = door.service()?;
     let google = configured(&service)?;
     let id = pass_id(&segments)?;
@@ -95,13 +102,13 @@ pub(super) async fn state(State(door): State<Door>, segments: Segments) -> Resul
             "this pass was never offered to Google Wallet: POST makes a link",
         )
     })?;
-    let present = match Resource::from_name(&object.kind) {
-        Some(resource) => google.client.object(resource, &object.object_id).await,
-        None => Reply::Missing(String::new()),
-    };
-    let has_users = match present {
-        Reply::Done(present) => Some(present["hasUsers"].as_bool().unwrap_or(false)),
-        _ => None,
+    let live = query_parameter(&uri, "live").as_deref() == Some("true");
+    let has_users = match Resource::from_name(&object.kind).filter(|_| live) {
+        Some(resource) => match google.client.object(resource, &object.object_id).await {
+            Reply::Done(present) => Some(present["hasUsers"].as_bool().unwrap_or(false)),
+            _ => None,
+        },
+        None => None,
     };
     let day_ago = service.clock.now_ms() - crate::google::notice::DAY_MS;
     Ok(Json(GoogleState {
