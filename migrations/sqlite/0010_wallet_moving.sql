@@ -67,7 +67,9 @@ CREATE TABLE wallet_campaigns (
     -- Pushes a second, in thousandths, and why it moved last.
     rate        BIGINT NOT NULL,
     rate_reason TEXT   NOT NULL DEFAULT '',
-    last_error  TEXT
+    last_error  TEXT,
+    -- JSON: who had asked when that was last counted.
+    coverage    TEXT
 );
 
 -- How each process answers, while a campaign runs: JSON, see campaign/load.rs.
@@ -88,6 +90,7 @@ CREATE TABLE wallet_imports (
     known_passes  BIGINT NOT NULL DEFAULT 0,
     registrations BIGINT NOT NULL DEFAULT 0,
     known_registrations BIGINT NOT NULL DEFAULT 0,
+    push_tokens   BIGINT NOT NULL DEFAULT 0,
     refused       BIGINT NOT NULL DEFAULT 0,
     created_at    BIGINT NOT NULL,
     updated_at    BIGINT NOT NULL
@@ -96,10 +99,12 @@ CREATE TABLE wallet_imports (
 CREATE TABLE wallet_import_refusals (
     import TEXT   NOT NULL,
     line   BIGINT NOT NULL,
+    -- A line may have several.
+    ordinal BIGINT NOT NULL,
     field  TEXT   NOT NULL,
     found  TEXT   NOT NULL,
     rule   TEXT   NOT NULL,
-    PRIMARY KEY (import, line)
+    PRIMARY KEY (import, line, ordinal)
 );
 
 -- What only this service knows of a report: JSON object, fact to count.
@@ -107,3 +112,5 @@ ALTER TABLE wallet_diagnoses ADD COLUMN facts TEXT NOT NULL DEFAULT '{}';
 -- When somebody is to be told (NULL: nobody, or it was told), and how often that failed.
 ALTER TABLE wallet_diagnoses ADD COLUMN alert_at BIGINT;
 ALTER TABLE wallet_diagnoses ADD COLUMN alert_attempts BIGINT NOT NULL DEFAULT 0;
+-- When it was told as a first (NULL: never).
+ALTER TABLE wallet_diagnoses ADD COLUMN told_at BIGINT;

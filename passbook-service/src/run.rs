@@ -134,6 +134,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown, clock
                 keys: config.service_keys,
                 public_url,
                 campaigns,
+                counting: Arc::default(),
                 quarantine_ms: config.prune.quarantine_ms,
                 clock,
                 metrics,

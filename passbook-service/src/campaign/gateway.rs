@@ -11,6 +11,7 @@ use tidings_shared::push_api::{
 
 use crate::package::hex;
 use crate::store::Candidate;
+use crate::update::LONGEST_COLLAPSE_ID;
 
 /// Codes that speak of the gateway's configuration, not of the push: somebody is going to mend that.
 const CONFIGURATION: [&str; 3] = ["app_unknown", "no_app_configured", "environment_unavailable"];
@@ -39,6 +40,8 @@ pub(super) enum Answer {
     Refused(String),
     /// Not now, and why.
     Later(String),
+    /// Its configuration lacks the pass type, and what to do.
+    Unserved(String),
 }
 
 /// The whole request has to wait.
@@ -97,7 +100,7 @@ fn judge(result: tidings_shared::push_api::BatchResult, push: &Candidate) -> Ans
         200..=299 => Answer::Taken(result.notification.map(|notification| notification.id)),
         // The key was used for this very push before, with the token that the device had then.
         409 => Answer::Taken(None),
-        _ if CONFIGURATION.contains(&code) => Answer::Later(format!(
+        _ if CONFIGURATION.contains(&code) => Answer::Unserved(format!(
             "{why}: it needs an app with the name of the pass type, push.apps.\"{}\"",
             push.at.pass_type
         )),
@@ -117,6 +120,8 @@ fn item(campaign: &str, sweep: i64, push: &Candidate) -> serde_json::Value {
     let mut notification = SendNotification::new(to, Push::Pass {});
     // A change that somebody waits for goes before it.
     notification.priority = Priority::Bulk;
+    // A sleeping phone needs one of several, that of a change among them.
+    notification.collapse_id = Some(push.at.pass_type.clone()).filter(|id| id.len() <= LONGEST_COLLAPSE_ID);
     let mut item = serde_json::to_value(notification).unwrap_or_default();
     item["idempotency_key"] = key(campaign, sweep, push).into();
     item

@@ -31,6 +31,8 @@ pub struct Feedback {
     pub errors: u64,
     /// The push-gateway asked to wait.
     pub held_back: bool,
+    /// What was pushed meanwhile.
+    pub pushed: u64,
 }
 
 /// What was decided, and why.
@@ -53,12 +55,17 @@ const STEPS: f64 = 40.0;
 /// What was pushed before a reduction still comes in: this many steps are waited before the rate moves again.
 const PATIENCE: u32 = 3;
 
+/// After this many pushes somebody must have asked: who is sent elsewhere does not come here, however well this service answers.
+const UNHEARD: u64 = 500;
+
 /// The rate of one campaign.
 #[derive(Clone, Debug)]
 pub struct Governor {
     limits: Limits,
     rate: f64,
     patience: u32,
+    /// Pushes since anybody asked.
+    unheard: u64,
 }
 
 impl Governor {
@@ -67,7 +74,7 @@ impl Governor {
     pub fn new(limits: Limits, rate: f64) -> Self {
         let ceiling = limits.ceiling.max(limits.floor);
         let limits = Limits { ceiling, ..limits };
-        Self { limits, rate: rate.clamp(limits.floor, ceiling), patience: 0 }
+        Self { limits, rate: rate.clamp(limits.floor, ceiling), patience: 0, unheard: 0 }
     }
 
     /// Pushes a second.
@@ -78,6 +85,16 @@ impl Governor {
 
     /// Takes a measurement and moves the rate.
     pub fn step(&mut self, feedback: &Feedback) -> Step {
+        let silent = self.unheard >= UNHEARD;
+        self.unheard = if feedback.lists == 0 { self.unheard.saturating_add(feedback.pushed) } else { 0 };
+        if self.unheard >= UNHEARD {
+            self.rate = self.limits.floor;
+            if silent {
+                return Step::Held;
+            }
+            let why = "nobody who was pushed asks here: does the webServiceURL of their passes lead here?";
+            return Step::Lowered(why.to_owned());
+        }
         if let Some(trouble) = self.trouble(feedback) {
             // While the last reduction has yet to show, more of the same trouble is no news.
             if self.patience == 0 {

@@ -115,6 +115,7 @@ impl Sample {
             get_ms: percentile_99(&self.get),
             errors: self.errors,
             held_back,
+            pushed: 0,
         }
     }
 }

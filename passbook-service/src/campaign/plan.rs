@@ -209,6 +209,8 @@ pub struct Campaign {
     pub rate_reason: String,
     /// What keeps it from going on, if something does.
     pub last_error: Option<String>,
+    /// Who had asked when that was last counted.
+    pub coverage: Option<Coverage>,
     /// The last registration that was looked at.
     #[serde(skip)]
     pub after: Position,
@@ -266,6 +268,8 @@ pub struct Coverage {
     pub uncovered: i64,
     /// Those of the rest that cannot be pushed: in quarantine, or no iPhones.
     pub quarantined: i64,
+    /// When this was counted (ms since 1970).
+    pub counted_at: i64,
 }
 
 impl Coverage {

@@ -1,6 +1,7 @@
 //! The task that carries campaigns out. One process at a time has the lease; when it dies, another goes on from the last
 //! portion that was stored.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::gateway::{Answer, Gateway};
-use super::governor::{Governor, Pace, Step};
+use super::governor::{Feedback, Governor, Pace, Step};
 use super::load::{Meter, Sample};
 use super::plan::{Campaign, State};
 use super::select::select;
@@ -22,6 +23,12 @@ use crate::store::{CAMPAIGN_LEASE, Candidate, Portion, Pushed, Store};
 const POLL: Duration = Duration::from_secs(1);
 /// A runner that does not say anything for this long is taken for dead.
 const LEASE_MS: i64 = 30_000;
+/// How often it says something, however long what it does takes.
+const RENEW: Duration = Duration::from_secs(10);
+/// A pass type that the push-gateway does not know is waited for this long; then its pushes are given up until it does.
+const UNSERVED: Duration = Duration::from_secs(300);
+/// Single pushes that the push-gateway cannot take while it takes others are given up after this.
+const STUCK: Duration = Duration::from_secs(600);
 /// How often the rate is looked at.
 const TICK: Duration = Duration::from_secs(2);
 /// What processes told longer ago than this says nothing.
@@ -54,6 +61,15 @@ enum Left {
     Settled,
     /// Another process has the lease, or the process ends.
     Lost,
+}
+
+/// Renews the lease as long as it lives.
+struct Keeper(tokio::task::JoinHandle<()>);
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Tells the other processes how this one answers, while a campaign runs.
@@ -109,6 +125,7 @@ impl Runner {
         if !self.store.lease(CAMPAIGN_LEASE, &self.process, now, now + LEASE_MS).await? {
             return Ok(false);
         }
+        let _keeper = self.keep_lease();
         // As it is now that nobody else works on it.
         let Some(campaign) = self.store.campaign(&campaign.id).await? else { return Ok(false) };
         match campaign.state {
@@ -118,9 +135,24 @@ impl Runner {
         }
     }
 
+    fn keep_lease(&self) -> Keeper {
+        let runner = self.clone();
+        Keeper(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(RENEW).await;
+                let now = runner.clock.now_ms();
+                match runner.store.lease(CAMPAIGN_LEASE, &runner.process, now, now + LEASE_MS).await {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(error) => tracing::debug!(%error, "the lease of campaigns is renewed later"),
+                }
+            }
+        }))
+    }
+
     /// The next sweep is due: it begins unless enough devices have asked meanwhile.
     async fn next_sweep(&self, campaign: &Campaign) -> Result<bool, StorageError> {
-        let coverage = self.store.coverage(&campaign.query, campaign.created_at).await?;
+        let coverage = self.store.count_coverage(campaign, self.clock.now_ms()).await?;
         let now = self.clock.now_ms();
         let enough = campaign.plan.repeat.is_none_or(|repeat| coverage.percent() >= f64::from(repeat.coverage));
         if enough {
@@ -156,13 +188,15 @@ impl Runner {
             speed.tick(self).await?;
             // Half a second's pushes: what is chosen is sent before it is old.
             let limit = (speed.governor.rate() / 2.0).clamp(PORTION.0, PORTION.1) as i64;
-            let found = self.store.candidates(&campaign.query, &campaign.after, limit).await?;
-            let Some(last) = found.last() else { return self.end_sweep(&campaign).await };
+            let step = self.store.walk(&campaign.query, &campaign.after, limit).await?;
+            if step.over && step.found.is_empty() {
+                return self.end_sweep(&campaign).await;
+            }
             let now = self.clock.now_ms();
-            let (pushes, counts) = select(&campaign, &found, now);
+            let (pushes, counts) = select(&campaign, &step.found, now);
             let mut portion = Portion {
-                after: last.at.clone(),
-                looked_at: i64::try_from(found.len()).unwrap_or(i64::MAX),
+                after: step.after,
+                looked_at: i64::try_from(step.found.len()).unwrap_or(i64::MAX),
                 counts,
                 ..Portion::default()
             };
@@ -202,12 +236,16 @@ impl Runner {
         speed: &mut Speed,
         shutdown: &Shutdown,
     ) -> Result<bool, StorageError> {
+        let begun = Instant::now();
+        speed.pushed += pushes.len() as u64;
         loop {
             let (why, wait) = match self.gateway.push(&campaign.id, campaign.sweep, &pushes).await {
                 Ok(answers) => {
                     let mut later = Vec::new();
                     let mut why = None;
                     for (push, answer) in pushes.into_iter().zip(answers.each) {
+                        let answer =
+                            speed.patient(answer, &push, portion.counts.pushed > 0 && begun.elapsed() >= STUCK);
                         match answer {
                             Answer::Taken(notification) => {
                                 portion.counts.pushed += 1;
@@ -218,8 +256,9 @@ impl Runner {
                                     tracing::error!(campaign = campaign.id, reason, "a push of a campaign is given up");
                                 }
                                 portion.counts.refused += 1;
+                                portion.last_error = Some(reason);
                             }
-                            Answer::Later(reason) => {
+                            Answer::Later(reason) | Answer::Unserved(reason) => {
                                 why = Some(reason);
                                 later.push(push);
                             }
@@ -255,7 +294,7 @@ impl Runner {
             .repeat
             .filter(|repeat| campaign.sweep < i64::from(repeat.at_most))
             .map(|repeat| now + i64::from(repeat.every_seconds) * 1000);
-        if self.store.end_sweep(&campaign.id, next_at, now).await? {
+        if self.store.end_sweep(&campaign.id, campaign.sweep, next_at, now).await? {
             tracing::info!(campaign = campaign.id, sweep = campaign.sweep, "a campaign's sweep is over");
         }
         Ok(Left::Settled)
@@ -269,6 +308,10 @@ struct Speed {
     gathered: Instant,
     looked: Instant,
     held_back: bool,
+    /// Pushes since it was last looked.
+    pushed: u64,
+    /// Pass types that the push-gateway does not know, and since when.
+    unserved: BTreeMap<String, Instant>,
     /// Why it was last reduced.
     reason: String,
 }
@@ -282,7 +325,25 @@ impl Speed {
             gathered: now,
             looked: now,
             held_back: false,
+            pushed: 0,
+            unserved: BTreeMap::new(),
             reason: campaign.rate_reason.clone(),
+        }
+    }
+
+    /// What is waited for too long is refused. `stuck`: the push-gateway has taken others for long.
+    fn patient(&mut self, answer: Answer, push: &Candidate, stuck: bool) -> Answer {
+        match answer {
+            Answer::Taken(notification) => {
+                self.unserved.remove(&push.at.pass_type);
+                Answer::Taken(notification)
+            }
+            Answer::Unserved(why) => {
+                let since = self.unserved.entry(push.at.pass_type.clone()).or_insert_with(Instant::now);
+                if since.elapsed() >= UNSERVED { Answer::Refused(why) } else { Answer::Unserved(why) }
+            }
+            Answer::Later(why) if stuck => Answer::Refused(why),
+            other => other,
         }
     }
 
@@ -296,7 +357,9 @@ impl Speed {
         for sample in runner.store.told_load(runner.clock.now_ms() - FRESH_MS).await? {
             all.add(&sample);
         }
-        if let Step::Lowered(reason) = self.governor.step(&all.feedback(std::mem::take(&mut self.held_back))) {
+        let pushed = std::mem::take(&mut self.pushed);
+        let feedback = Feedback { pushed, ..all.feedback(std::mem::take(&mut self.held_back)) };
+        if let Step::Lowered(reason) = self.governor.step(&feedback) {
             tracing::info!(rate = self.governor.rate(), reason, "a campaign slows down");
             self.reason = reason;
         }
@@ -332,5 +395,46 @@ async fn pause(shutdown: &Shutdown, time: Duration) -> bool {
     tokio::select! {
         () = shutdown.wait() => false,
         () = tokio::time::sleep(time) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::campaign::governor::Limits;
+    use crate::campaign::plan::Position;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pass_type_that_the_gateway_does_not_know_is_not_waited_for_for_ever() {
+        let limits = Limits { floor: 1.0, ceiling: 1.0, list_ms: 1.0, get_ms: 1.0, errors_per_mille: 1.0 };
+        let now = Instant::now();
+        let mut speed = Speed {
+            governor: Governor::new(limits, 1.0),
+            pace: Pace::default(),
+            gathered: now,
+            looked: now,
+            held_back: false,
+            pushed: 0,
+            unserved: BTreeMap::new(),
+            reason: String::new(),
+        };
+        let push = Candidate {
+            at: Position { pass_type: "pass.a".to_owned(), ..Position::default() },
+            push_token: String::new(),
+            token_at: 0,
+            quarantined: false,
+            tag: 0,
+            listed_tag: -1,
+            listed_at: None,
+            pushed_at: None,
+            due: false,
+        };
+        let unserved = || Answer::Unserved("no app".to_owned());
+        assert_eq!(speed.patient(unserved(), &push, false), unserved());
+        tokio::time::advance(UNSERVED).await;
+        assert_eq!(speed.patient(unserved(), &push, false), Answer::Refused("no app".to_owned()));
+        assert_eq!(speed.patient(Answer::Taken(None), &push, false), Answer::Taken(None));
+        assert_eq!(speed.patient(unserved(), &push, false), unserved(), "it was known meanwhile: waited for again");
+        assert_eq!(speed.patient(Answer::Later("429".to_owned()), &push, true), Answer::Refused("429".to_owned()));
     }
 }

@@ -86,6 +86,7 @@ mod tests {
             rate: 1.0,
             rate_reason: String::new(),
             last_error: None,
+            coverage: None,
             after: Position::default(),
         }
     }

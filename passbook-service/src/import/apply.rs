@@ -48,14 +48,26 @@ pub struct Checked {
 /// Names a pass before it is rendered: type, template and serial number as they were given.
 type Given = (Option<String>, String, String);
 
+/// A file may have a line for each device of a pass, and two lines may name it differently.
+#[derive(Default)]
+struct Known {
+    names: HashMap<Given, PassId>,
+    tokens: HashMap<PassId, KnownToken>,
+}
+
+impl Known {
+    fn agrees(&self, pass: &PassId, token: &KnownToken) -> bool {
+        self.tokens.get(pass).is_none_or(|other| token.agrees_with(other.algorithm, &other.hash))
+    }
+}
+
 /// Checks rows and renders their passes: takes its time, call it off the async threads.
 #[must_use]
-pub fn check(passes: &Passes, defaults: &ImportRows, rows: Vec<Value>) -> Checked {
+pub fn check(passes: &Passes, defaults: &ImportRows, rows: Vec<Value>, now_ms: i64) -> Checked {
     let mut checked = Checked::default();
-    // A file may have a line for each device of a pass.
-    let mut known: HashMap<Given, (PassId, KnownToken)> = HashMap::new();
+    let mut known = Known::default();
     for value in rows {
-        if let Err(refusal) = check_row(passes, defaults, value, &mut known, &mut checked) {
+        if let Err(refusal) = check_row(passes, defaults, value, now_ms, &mut known, &mut checked) {
             checked.refused.push(refusal);
         }
     }
@@ -66,23 +78,22 @@ fn check_row(
     passes: &Passes,
     defaults: &ImportRows,
     value: Value,
-    known: &mut HashMap<Given, (PassId, KnownToken)>,
+    now_ms: i64,
+    known: &mut Known,
     checked: &mut Checked,
 ) -> Result<(), Refusal> {
     let row = Row::read(value)?;
     let token = row.token()?;
-    let devices = row.devices()?;
+    let (devices, faults) = row.devices(now_ms);
     let line = row.line;
     let given = |text: Option<String>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     let pass_type = given(row.pass_type_identifier).or_else(|| defaults.pass_type.clone());
     let template = given(row.template).or_else(|| defaults.template.clone()).unwrap_or_default();
-    let name = (pass_type, template, row.serial_number);
-    let pass = match known.get(&name) {
-        Some((_, other)) if !token.agrees_with(other.algorithm, &other.hash) => {
-            let rule = "an earlier line has another token for this pass";
-            return Err(Refusal::new(line, "authenticationToken", "", rule));
-        }
-        Some((pass, _)) => pass.clone(),
+    let name = (pass_type, template, row.serial_number.trim().to_owned());
+    let stranger = || Refusal::new(line, "authenticationToken", "", "an earlier line has another token for this pass");
+    let pass = match known.names.get(&name) {
+        Some(pass) if !known.agrees(pass, &token) => return Err(stranger()),
+        Some(pass) => pass.clone(),
         None => {
             let create = Create {
                 pass_type: name.0.clone(),
@@ -92,13 +103,19 @@ fn check_row(
                 user_info: row.user_info,
                 expires: None,
             };
-            let prepared = passes.prepare(create).map_err(|error| refusal(line, &name, &error))?;
+            let prepared = passes.prepare_imported(create).map_err(|error| refusal(line, &name, &error))?;
             let pass = prepared.id.clone();
-            known.insert(name, (pass.clone(), token.clone()));
-            checked.passes.push(ImportedPass { line, pass: prepared, token });
+            if !known.agrees(&pass, &token) {
+                return Err(stranger());
+            }
+            known.names.insert(name, pass.clone());
+            if known.tokens.insert(pass.clone(), token.clone()).is_none() {
+                checked.passes.push(ImportedPass { line, pass: prepared, token });
+            }
             pass
         }
     };
+    checked.refused.extend(faults);
     checked.devices.extend(devices.into_iter().map(|one| ImportedDevice {
         line,
         pass: pass.clone(),

@@ -12,6 +12,11 @@ const LONGEST_ID: usize = 255;
 const LONGEST_PUSH_TOKEN: usize = 1024;
 /// Of a refused value, this many characters are shown.
 const SHOWN: usize = 80;
+/// Of one line, this many faults of registrations are told.
+const MOST_FAULTS: usize = 20;
+/// What stands beside tokens that are no hashes.
+const PLAIN: [&str; 3] = ["plain", "plaintext", "none"];
+const DAY_MS: i64 = 86_400_000;
 
 /// Body of `POST /api/imports/{id}/rows`: the next rows of a file.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -96,10 +101,11 @@ pub struct Row {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Registration {
     /// Device library identifier.
-    #[serde(alias = "device")]
-    pub device_library_identifier: String,
+    #[serde(default, alias = "device")]
+    pub device_library_identifier: Option<String>,
     /// Its push token.
-    pub push_token: String,
+    #[serde(default)]
+    pub push_token: Option<String>,
     /// When it registered.
     #[serde(default)]
     #[schema(value_type = Option<i64>)]
@@ -165,18 +171,15 @@ impl Row {
         let present =
             |text: &Option<String>| text.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
         match (present(&self.authentication_token), present(&self.token_hash)) {
-            (Some(token), None) => KnownToken::from_token(&token)
-                .map_err(|rule| Refusal::secret(self.line, "authenticationToken", &token, rule)),
-            (None, Some(hash)) => {
-                let algorithm = present(&self.token_algorithm).unwrap_or_default();
-                KnownToken::from_hash(&algorithm, &hash).map_err(|rule| {
-                    if rule.starts_with("tokenAlgorithm") {
-                        Refusal::new(self.line, "tokenAlgorithm", &algorithm, rule)
-                    } else {
-                        Refusal::secret(self.line, "tokenHash", &hash, rule)
-                    }
-                })
-            }
+            (Some(token), None) => match present(&self.token_algorithm) {
+                // A column of tokens may hold hashes: then the one beside it says which.
+                Some(algorithm) if !PLAIN.contains(&algorithm.to_ascii_lowercase().as_str()) => {
+                    self.hash("authenticationToken", &algorithm, &token)
+                }
+                _ => KnownToken::from_token(&token)
+                    .map_err(|rule| Refusal::secret(self.line, "authenticationToken", &token, rule)),
+            },
+            (None, Some(hash)) => self.hash("tokenHash", &present(&self.token_algorithm).unwrap_or_default(), &hash),
             (Some(_), Some(_)) => Err(Refusal::new(
                 self.line,
                 "tokenHash",
@@ -192,22 +195,41 @@ impl Row {
         }
     }
 
-    /// The devices that have the pass.
-    ///
-    /// # Errors
-    /// The first that cannot be one.
-    pub(super) fn devices(&self) -> Result<Vec<CheckedRegistration>, Refusal> {
-        let mut devices = Vec::new();
+    fn hash(&self, field: &str, algorithm: &str, hash: &str) -> Result<KnownToken, Refusal> {
+        KnownToken::from_hash(algorithm, hash).map_err(|rule| {
+            if rule.starts_with("tokenAlgorithm") {
+                Refusal::new(self.line, "tokenAlgorithm", algorithm, rule)
+            } else {
+                Refusal::secret(self.line, field, hash, rule)
+            }
+        })
+    }
+
+    /// The devices that have the pass, and what is wrong with others: they cost the pass nothing. A time that cannot be
+    /// one costs not even its registration.
+    pub(super) fn devices(&self, now_ms: i64) -> (Vec<CheckedRegistration>, Vec<Refusal>) {
+        let (mut devices, mut refused) = (Vec::new(), Vec::new());
         let text = |text: &Option<String>| text.as_deref().unwrap_or_default().trim().to_owned();
-        let (device, push_token) = (text(&self.device_library_identifier), text(&self.push_token));
-        if !device.is_empty() || !push_token.is_empty() {
-            devices.push(self.registration(&device, &push_token, self.registered_at.as_ref())?);
+        let own = (text(&self.device_library_identifier), text(&self.push_token));
+        let own = (!own.0.is_empty() || !own.1.is_empty()).then_some((own.0, own.1, self.registered_at.as_ref()));
+        let others = self
+            .registrations
+            .iter()
+            .map(|one| (text(&one.device_library_identifier), text(&one.push_token), one.registered_at.as_ref()));
+        let mut left = 0;
+        for (device, push_token, at) in own.into_iter().chain(others) {
+            let (taken, fault) = self.registration(&device, &push_token, at, now_ms);
+            devices.extend(taken);
+            match fault {
+                Some(fault) if refused.len() < MOST_FAULTS => refused.push(fault),
+                Some(_) => left += 1,
+                None => {}
+            }
         }
-        for one in &self.registrations {
-            let (device, push_token) = (one.device_library_identifier.trim(), one.push_token.trim());
-            devices.push(self.registration(device, push_token, one.registered_at.as_ref())?);
+        if let Some(last) = refused.last_mut().filter(|_| left > 0) {
+            last.rule.push_str(&format!("; {left} further registrations of this line have faults"));
         }
-        Ok(devices)
+        (devices, refused)
     }
 
     fn registration(
@@ -215,25 +237,31 @@ impl Row {
         device: &str,
         push_token: &str,
         registered_at: Option<&Value>,
-    ) -> Result<CheckedRegistration, Refusal> {
+        now_ms: i64,
+    ) -> (Option<CheckedRegistration>, Option<Refusal>) {
         let printable = |text: &str| !text.chars().any(char::is_control);
         if !(1..=LONGEST_ID).contains(&device.len()) || !printable(device) {
             let rule = "a device library identifier has 1 to 255 bytes and no control characters";
-            return Err(Refusal::secret(self.line, "deviceLibraryIdentifier", device, rule));
+            return (None, Some(Refusal::secret(self.line, "deviceLibraryIdentifier", device, rule)));
         }
         if !(1..=LONGEST_PUSH_TOKEN).contains(&push_token.len()) || !printable(push_token) {
             let rule = "a push token has 1 to 1024 bytes and no control characters";
-            return Err(Refusal::secret(self.line, "pushToken", push_token, rule));
+            return (None, Some(Refusal::secret(self.line, "pushToken", push_token, rule)));
         }
+        let mut fault = None;
         let registered_at = match registered_at {
             None | Some(Value::Null) => 0,
             Some(Value::String(text)) if text.trim().is_empty() => 0,
-            Some(value) => moment(value).ok_or_else(|| {
-                let rule = "a time is seconds or milliseconds since 1970, or a text such as 2026-11-21T20:00:00Z";
-                Refusal::new(self.line, "registeredAt", &value.to_string(), rule)
-            })?,
+            // What is to come has not been: a token of tomorrow would be newer than whatever Apple says of it.
+            Some(value) => moment(value).filter(|at| *at <= now_ms + DAY_MS).unwrap_or_else(|| {
+                let rule = "a time that has been is seconds, milliseconds or parts of them since 1970, or a text such as \
+                            2026-11-21T20:00:00Z; the registration was taken without it";
+                fault = Some(Refusal::new(self.line, "registeredAt", &value.to_string(), rule));
+                0
+            }),
         };
-        Ok(CheckedRegistration { device: device.to_owned(), push_token: push_token.to_owned(), registered_at })
+        let taken = CheckedRegistration { device: device.to_owned(), push_token: push_token.to_owned(), registered_at };
+        (Some(taken), fault)
     }
 }
 
@@ -242,10 +270,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    const NOW: i64 = 1_800_000_000_000;
+
     fn refusal(row: Value) -> Refusal {
         match Row::read(row) {
             Err(refusal) => refusal,
-            Ok(row) => row.token().err().or_else(|| row.devices().err()).expect("a refusal"),
+            Ok(row) => row.token().err().or_else(|| row.devices(NOW).1.pop()).expect("a refusal"),
         }
     }
 
@@ -288,11 +318,44 @@ mod tests {
     }
 
     #[test]
+    fn a_column_of_tokens_holds_hashes_when_the_one_beside_it_says_so() {
+        let sha1 = "6adfb183a4a2c94a2f92dab5ade762a47889a5a1";
+        let read = |algorithm: &str| {
+            Row::read(json!({"line": 1, "serial": "1", "token": sha1, "tokenAlgorithm": algorithm})).unwrap().token()
+        };
+        for algorithm in ["sha1", "SHA-1"] {
+            assert_eq!(read(algorithm), KnownToken::from_hash("sha1", sha1).map_err(|_| unreachable!()), "{algorithm}");
+        }
+        for plain in ["", " ", "plain", "None"] {
+            assert_eq!(read(plain), KnownToken::from_token(sha1).map_err(|_| unreachable!()), "{plain}");
+        }
+        for (algorithm, field) in
+            [("sha256", "authenticationToken"), ("sha384", "authenticationToken"), ("md5", "tokenAlgorithm")]
+        {
+            assert_eq!(read(algorithm).unwrap_err().field, field, "{algorithm}");
+        }
+    }
+
+    #[test]
+    fn a_bad_registration_costs_neither_the_others_nor_a_bad_time_its_own() {
+        let row = Row::read(json!({"line": 1, "serial": "1", "token": "0123456789abcdef", "registrations": [
+            {"device": "a", "pushToken": "00"}, {"device": "b", "pushToken": null}, {"device": "c", "pushToken": ""},
+            {"device": "d", "pushToken": "11", "registeredAt": NOW + 2 * DAY_MS}]}))
+        .unwrap();
+        let (devices, refused) = row.devices(NOW);
+        let taken: Vec<_> = devices.iter().map(|one| (one.device.as_str(), one.registered_at)).collect();
+        assert_eq!(taken, [("a", 0), ("d", 0)]);
+        let fields: Vec<_> = refused.iter().map(|refusal| refusal.field.as_str()).collect();
+        assert_eq!(fields, ["pushToken", "pushToken", "registeredAt"]);
+    }
+
+    #[test]
     fn both_forms_of_registrations_are_read() {
         let row = Row::read(json!({"line": 1, "serial": "1", "token": "0123456789abcdef", "device": "a", "pushToken": "00", "registeredAt": "",
             "registrations": [{"deviceLibraryIdentifier": "b", "pushToken": "11", "registeredAt": 1_790_000_000}]}))
         .unwrap();
-        let devices = row.devices().unwrap();
+        let (devices, refused) = row.devices(NOW);
+        assert_eq!(refused, []);
         assert_eq!(devices.iter().map(|one| one.device.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!((devices[0].registered_at, devices[1].registered_at), (0, 1_790_000_000_000));
     }

@@ -64,18 +64,26 @@ impl Pruner {
 
     async fn turn(&self, shutdown: &Shutdown) -> Result<(), StorageError> {
         let (mut apart, mut forgotten) = (0, 0);
+        let mut after = Some(String::new());
         while !shutdown.is_down() {
             let now = self.clock.now_ms();
             if !self.store.lease(LEASE, &self.process, now, now + LEASE_MS).await? {
                 return Ok(());
             }
             let silent_since = now - self.limits.silent_ms;
-            let set = self.store.quarantine_silent(self.limits.unanswered, silent_since, now, PORTION).await?;
+            let found = match &after {
+                Some(after) => {
+                    self.store.quarantine_silent(self.limits.unanswered, silent_since, now, after, PORTION).await?
+                }
+                None => None,
+            };
+            let (set, next) = found.map_or((0, None), |(set, last)| (set, Some(last)));
+            after = next;
             let gone = self.store.forget_quarantined(now - self.limits.quarantine_ms, PORTION).await?;
             self.metrics.quarantined_silent.inc_by(set);
             self.metrics.devices_forgotten.inc_by(gone);
             (apart, forgotten) = (apart + set, forgotten + gone);
-            if set == 0 && gone == 0 {
+            if after.is_none() && gone == 0 {
                 break;
             }
         }

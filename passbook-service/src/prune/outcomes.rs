@@ -52,6 +52,18 @@ pub struct Follower {
 struct Waiting {
     notification: String,
     looks: u32,
+    /// The position before it: from there it comes again when this process ends or the stream breaks.
+    before: Option<String>,
+}
+
+/// What a stream has told so far.
+#[derive(Default)]
+struct Heard {
+    waiting: VecDeque<Waiting>,
+    /// The last position.
+    last: Option<String>,
+    /// The one that is stored.
+    stored: Option<String>,
 }
 
 impl Follower {
@@ -91,12 +103,13 @@ impl Follower {
         }
         // A stream is one long answer.
         request = request.timeout(LONGEST);
-        if let Some(position) = self.store.cursor(NAME).await? {
+        let position = self.store.cursor(NAME).await?;
+        if let Some(position) = &position {
             request = request.header("Last-Event-ID", position);
         }
         let mut answer = request.send().await?.error_for_status()?;
         let mut reader = Reader::default();
-        let mut waiting: VecDeque<Waiting> = VecDeque::new();
+        let mut heard = Heard { last: position.clone(), stored: position, ..Heard::default() };
         let (mut renewed, mut looked) = (Instant::now(), Instant::now());
         loop {
             tokio::select! {
@@ -105,13 +118,14 @@ impl Follower {
                 piece = answer.chunk() => {
                     let Some(piece) = piece? else { return Ok(()) };
                     for event in reader.feed(&piece) {
-                        self.take(event, &mut waiting).await?;
+                        self.take(event, &mut heard).await?;
                     }
                 }
             }
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
-                self.look_again(&mut waiting).await?;
+                self.look_again(&mut heard.waiting).await?;
+                self.store_position(&mut heard).await?;
             }
             if renewed.elapsed() >= RENEW {
                 renewed = Instant::now();
@@ -123,19 +137,28 @@ impl Follower {
         }
     }
 
-    async fn take(&self, event: Event, waiting: &mut VecDeque<Waiting>) -> Result<(), StorageError> {
+    async fn take(&self, event: Event, heard: &mut Heard) -> Result<(), StorageError> {
         if let Ok(outcome) = serde_json::from_str::<Outcome>(&event.data)
             && outcome.token_gone
             && outcome.provider == Provider::Apns
             && !self.is_settled(&outcome.notification).await?
         {
-            if waiting.len() == MOST_WAITING {
-                waiting.pop_front();
+            if heard.waiting.len() == MOST_WAITING {
+                heard.waiting.pop_front();
             }
-            waiting.push_back(Waiting { notification: outcome.notification, looks: 0 });
+            let before = heard.last.clone();
+            heard.waiting.push_back(Waiting { notification: outcome.notification, looks: 0, before });
         }
-        if let Some(id) = event.id {
-            self.store.move_cursor(NAME, &id).await?;
+        heard.last = event.id.or(heard.last.take());
+        self.store_position(heard).await
+    }
+
+    /// Nothing that waits is passed over.
+    async fn store_position(&self, heard: &mut Heard) -> Result<(), StorageError> {
+        let position = heard.waiting.front().map_or(&heard.last, |first| &first.before);
+        if let Some(position) = position.as_ref().filter(|_| *position != heard.stored) {
+            self.store.move_cursor(NAME, position).await?;
+            heard.stored = Some(position.clone());
         }
         Ok(())
     }

@@ -4,35 +4,11 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 use tidings_shared::storage::{StorageError, rows};
 
-use super::query::Bound;
-use super::{Client, PassQuery, Store, leases};
+use super::{PassQuery, Store, leases};
 use crate::campaign::plan::{Campaign, Counts, Coverage, Plan, Position, State};
 
 /// The lease of whoever runs campaigns.
 pub const LEASE: &str = "campaigns";
-
-/// A registration that the walk has come to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
-    /// Which.
-    pub at: Position,
-    /// The device's push token.
-    pub push_token: String,
-    /// When the device brought it, ms since 1970.
-    pub token_at: i64,
-    /// Nothing is sent to it: it is in quarantine, or its push token is not Apple's.
-    pub quarantined: bool,
-    /// The tag of the pass's latest listed change; 0 when it was never changed.
-    pub tag: i64,
-    /// The clock's tag when the device last got its list; -1 when it never asked here.
-    pub listed_tag: i64,
-    /// When that was.
-    pub listed_at: Option<i64>,
-    /// When it was last pushed.
-    pub pushed_at: Option<i64>,
-    /// A push for a change is waiting.
-    pub due: bool,
-}
 
 /// A device that was pushed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,11 +40,13 @@ pub struct Portion {
     pub rate: i64,
     /// Why it was last reduced.
     pub rate_reason: String,
+    /// Why pushes were given up, if some were.
+    pub last_error: Option<String>,
 }
 
 const COLUMNS: &str = "id, name, query, state, plan, created_at, updated_at, finished_at, sweep, sweep_at, next_at, after_type, \
                        after_serial, after_device, total, looked_at, pushed, up_to_date, recent, unpushable, refused, rate, \
-                       rate_reason, last_error";
+                       rate_reason, last_error, coverage";
 
 impl Store {
     /// Stores a new campaign, running.
@@ -168,80 +146,35 @@ impl Store {
         Ok(begun.rows_affected() == 1)
     }
 
-    /// Ends a sweep: `next_at` says when the next one begins, if there is one. `false`: somebody paused the campaign.
+    /// Ends a sweep: `next_at` says when the next one begins, if there is one. `false`: somebody paused the campaign, or began
+    /// another sweep.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn end_sweep(&self, id: &str, next_at: Option<i64>, now_ms: i64) -> Result<bool, StorageError> {
+    pub async fn end_sweep(
+        &self,
+        id: &str,
+        sweep: i64,
+        next_at: Option<i64>,
+        now_ms: i64,
+    ) -> Result<bool, StorageError> {
         let state = if next_at.is_some() { State::Waiting } else { State::Done };
         let ended = sqlx::query(
-            "UPDATE wallet_campaigns SET state = $1, updated_at = $2, finished_at = $2, next_at = $3, total = looked_at, last_error = NULL \
-             WHERE id = $4 AND state = 'running'",
+            "UPDATE wallet_campaigns SET state = $1, updated_at = $2, finished_at = $2, next_at = $3, total = looked_at \
+             WHERE id = $4 AND sweep = $5 AND state = 'running'",
         )
         .bind(state.as_str())
         .bind(now_ms)
         .bind(next_at)
         .bind(id)
+        .bind(sweep)
         .execute(self.database.pool())
         .await?;
         Ok(ended.rows_affected() == 1)
     }
 
-    /// Counts the registrations that a sweep will look at.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn count_walk(&self, campaign: &Campaign) -> Result<(), StorageError> {
-        let dialect = self.database.dialect();
-        let condition = campaign.query.condition(dialect);
-        let text = format!(
-            "SELECT COUNT(*) AS n FROM wallet_registrations r JOIN wallet_passes p ON p.pass_type = r.pass_type AND p.serial = r.serial WHERE {}",
-            condition.sql
-        );
-        let mut connection = self.database.pool().acquire().await?;
-        let asked = condition.bind(sqlx::query(rows::statement(&connection, &text)));
-        let row = asked.fetch_one(&mut *connection).await?;
-        drop(connection);
-        sqlx::query("UPDATE wallet_campaigns SET total = $1 WHERE id = $2 AND sweep = $3")
-            .bind(row.try_get::<i64, _>("n")?)
-            .bind(&campaign.id)
-            .bind(campaign.sweep)
-            .execute(self.database.pool())
-            .await?;
-        Ok(())
-    }
-
-    /// The next registrations of the walk.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn candidates(
-        &self,
-        query: &PassQuery,
-        after: &Position,
-        limit: i64,
-    ) -> Result<Vec<Candidate>, StorageError> {
-        let dialect = self.database.dialect();
-        let mut condition = query.condition(dialect);
-        let texts = [&after.pass_type, &after.serial, &after.device].map(|text| Bound::Text(text.clone()));
-        condition.and("(r.pass_type, r.serial, r.device) > (?, ?, ?)", texts);
-        let text = format!(
-            "SELECT r.pass_type, r.serial, r.device, d.push_token, d.token_at, d.quarantined_at, d.client, COALESCE(t.tag, 0) AS tag, \
-             COALESCE(w.listed_tag, -1) AS listed_tag, w.listed_at, w.pushed_at, w.due_at FROM wallet_registrations r \
-             JOIN wallet_passes p ON p.pass_type = r.pass_type AND p.serial = r.serial \
-             JOIN wallet_devices d ON d.device = r.device \
-             LEFT JOIN wallet_tags t ON t.pass_type = r.pass_type AND t.serial = r.serial \
-             LEFT JOIN wallet_pushes w ON w.device = r.device AND w.pass_type = r.pass_type \
-             WHERE {} ORDER BY r.pass_type, r.serial, r.device LIMIT ?",
-            condition.sql
-        );
-        let mut connection = self.database.pool().acquire().await?;
-        let asked = condition.bind(sqlx::query(rows::statement(&connection, &text))).bind(limit);
-        asked.fetch_all(&mut *connection).await?.iter().map(candidate_from).collect()
-    }
-
     /// Stores what a portion of the walk has done, with the lease's renewal, in one transaction. `false`: the lease was
-    /// lost, or the campaign does not run any more; nothing was stored then but who was pushed.
+    /// lost: nothing was stored then, and whoever has it walks the portion again; or the campaign does not run any more.
     ///
     /// # Errors
     /// When the database fails; the portion is walked again then, with the same idempotency keys.
@@ -263,8 +196,8 @@ impl Store {
         let stored = sqlx::query(
             "UPDATE wallet_campaigns SET after_type = $1, after_serial = $2, after_device = $3, looked_at = looked_at + $4, \
              pushed = pushed + $5, up_to_date = up_to_date + $6, recent = recent + $7, unpushable = unpushable + $8, \
-             refused = refused + $9, rate = $10, rate_reason = $11, updated_at = $12, last_error = NULL \
-             WHERE id = $13 AND sweep = $14 AND state IN ('running', 'paused')",
+             refused = refused + $9, rate = $10, rate_reason = $11, updated_at = $12, last_error = $13 \
+             WHERE id = $14 AND sweep = $15 AND state IN ('running', 'paused')",
         )
         .bind(&portion.after.pass_type)
         .bind(&portion.after.serial)
@@ -278,6 +211,7 @@ impl Store {
         .bind(portion.rate)
         .bind(&portion.rate_reason)
         .bind(now_ms)
+        .bind(portion.last_error.as_deref())
         .bind(&campaign.id)
         .bind(campaign.sweep)
         .execute(&mut *transaction)
@@ -300,11 +234,22 @@ impl Store {
         Ok(())
     }
 
-    /// Who of a query has asked since `since` (ms since 1970).
+    /// Counts who of a campaign's devices has asked since it began, and keeps that with the campaign. Takes a minute with
+    /// tens of millions of devices.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn coverage(&self, query: &PassQuery, since: i64) -> Result<Coverage, StorageError> {
+    pub async fn count_coverage(&self, campaign: &Campaign, now_ms: i64) -> Result<Coverage, StorageError> {
+        let coverage = Coverage { counted_at: now_ms, ..self.coverage(&campaign.query, campaign.created_at).await? };
+        sqlx::query("UPDATE wallet_campaigns SET coverage = $1 WHERE id = $2")
+            .bind(json(&coverage)?)
+            .bind(&campaign.id)
+            .execute(self.database.pool())
+            .await?;
+        Ok(coverage)
+    }
+
+    async fn coverage(&self, query: &PassQuery, since: i64) -> Result<Coverage, StorageError> {
         let dialect = self.database.dialect();
         let condition = query.condition(dialect);
         let text = format!(
@@ -329,6 +274,7 @@ impl Store {
             current: row.try_get("up_to_date")?,
             uncovered: 0,
             quarantined: row.try_get("quarantined")?,
+            counted_at: 0,
         };
         coverage.uncovered = coverage.devices - coverage.asked - coverage.current;
         Ok(coverage)
@@ -406,6 +352,10 @@ fn campaign_from(row: &AnyRow) -> Result<Campaign, StorageError> {
         // Far below the numbers that a float cannot hold.
         rate: row.try_get::<i64, _>("rate")? as f64 / 1000.0,
         rate_reason: row.try_get("rate_reason")?,
+        coverage: row
+            .try_get::<Option<String>, _>("coverage")?
+            .map(|text| serde_json::from_str(&text).map_err(|_| corrupt("coverage cannot be read")))
+            .transpose()?,
         last_error: row.try_get("last_error")?,
         after: Position {
             pass_type: row.try_get("after_type")?,
@@ -413,24 +363,5 @@ fn campaign_from(row: &AnyRow) -> Result<Campaign, StorageError> {
             device: row.try_get("after_device")?,
         },
         id,
-    })
-}
-
-fn candidate_from(row: &AnyRow) -> Result<Candidate, StorageError> {
-    Ok(Candidate {
-        at: Position {
-            pass_type: row.try_get("pass_type")?,
-            serial: row.try_get("serial")?,
-            device: row.try_get("device")?,
-        },
-        push_token: row.try_get("push_token")?,
-        token_at: row.try_get("token_at")?,
-        quarantined: row.try_get::<Option<i64>, _>("quarantined_at")?.is_some()
-            || row.try_get::<String, _>("client")? != Client::Apple.as_str(),
-        tag: row.try_get("tag")?,
-        listed_tag: row.try_get("listed_tag")?,
-        listed_at: row.try_get("listed_at")?,
-        pushed_at: row.try_get("pushed_at")?,
-        due: row.try_get::<Option<i64>, _>("due_at")?.is_some(),
     })
 }

@@ -73,13 +73,25 @@ impl Store {
             return Ok(false);
         }
         let row = sqlx::query(
-            "SELECT COUNT(*) AS patterns, COALESCE(MAX(first_at), 0) AS latest FROM wallet_diagnoses WHERE cause = $1",
+            "SELECT COUNT(*) AS patterns, COALESCE(MAX(told_at), 0) AS latest FROM wallet_diagnoses WHERE cause = $1",
         )
         .bind(reports.cause)
         .fetch_one(&mut *transaction)
         .await?;
         let (patterns, latest): (i64, i64) = (row.try_get("patterns")?, row.try_get("latest")?);
         let first = patterns == 0 || (reports.cause == "unknown" && latest <= now_ms - UNKNOWN_PAUSE_MS);
+        // Full: the least of those that nobody was told of makes room, so that a truly new one is still seen.
+        let mut patterns = patterns;
+        if patterns >= MOST_PATTERNS {
+            let removed = sqlx::query(
+                "DELETE FROM wallet_diagnoses WHERE id = (SELECT id FROM wallet_diagnoses WHERE cause = $1 AND told_at IS NULL \
+                 AND alert_at IS NULL AND id <> $1 || ':rest' ORDER BY count, last_at LIMIT 1)",
+            )
+            .bind(reports.cause)
+            .execute(&mut *transaction)
+            .await?;
+            patterns -= i64::try_from(removed.rows_affected()).unwrap_or(0);
+        }
         let rest = format!("{}:rest", reports.cause);
         let (id, pattern) = if patterns < MOST_PATTERNS {
             (reports.id, reports.pattern)
@@ -87,8 +99,8 @@ impl Store {
             (rest.as_str(), "(further texts, counted together)")
         };
         let inserted = sqlx::query(
-            "INSERT INTO wallet_diagnoses (id, cause, pattern, count, first_at, last_at, facts, alert_at) \
-             VALUES ($1, $2, $3, $5, $4, $4, $6, $7) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO wallet_diagnoses (id, cause, pattern, count, first_at, last_at, facts, alert_at, told_at) \
+             VALUES ($1, $2, $3, $5, $4, $4, $6, $7, $8) ON CONFLICT (id) DO NOTHING",
         )
         .bind(id)
         .bind(reports.cause)
@@ -97,6 +109,7 @@ impl Store {
         .bind(reports.times)
         .bind(json(reports.facts)?)
         .bind((first && reports.tell).then_some(now_ms))
+        .bind(first.then_some(now_ms))
         .execute(&mut *transaction)
         .await?;
         let inserted = inserted.rows_affected() == 1;

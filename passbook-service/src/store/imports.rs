@@ -31,6 +31,8 @@ pub struct ImportResult {
     pub registrations: i64,
     /// Registrations that were there.
     pub known_registrations: i64,
+    /// Devices that were there and have another push token now.
+    pub push_tokens: i64,
     /// What was not taken.
     pub refused: Vec<Refusal>,
 }
@@ -55,7 +57,9 @@ pub struct ImportState {
     pub registrations: i64,
     /// Registrations that were there.
     pub known_registrations: i64,
-    /// Lines that were not taken.
+    /// Devices that were there and have another push token now.
+    pub push_tokens: i64,
+    /// What was not taken: lines, or registrations of a line.
     pub refused: i64,
     /// When it began.
     pub created_at: i64,
@@ -90,7 +94,7 @@ impl Store {
         let devices: Vec<_> = checked.devices.iter().filter(|one| !strangers.contains(&one.pass)).collect();
         refuse_registrations(&checked.devices, &strangers, &mut result.refused);
         result.known_passes = count(checked.passes.len()) - count(strangers.len()) - result.passes;
-        upsert_devices(&mut transaction, &devices, now_ms).await?;
+        result.push_tokens = upsert_devices(&mut transaction, &devices, now_ms).await?;
         let (new, all) = insert_registrations(&mut transaction, &devices, now_ms).await?;
         (result.registrations, result.known_registrations) = (new, all - new);
         result.refused.sort_by_key(|refusal| refusal.line);
@@ -102,7 +106,7 @@ impl Store {
         sqlx::query(
             "UPDATE wallet_imports SET line = $1, complete = $2, passes = passes + $3, known_passes = known_passes + $4, \
              registrations = registrations + $5, known_registrations = known_registrations + $6, refused = refused + $7, \
-             updated_at = $8 WHERE id = $9",
+             updated_at = $8, push_tokens = push_tokens + $9 WHERE id = $10",
         )
         .bind(asked.last)
         .bind(i64::from(asked.complete))
@@ -112,6 +116,7 @@ impl Store {
         .bind(result.known_registrations)
         .bind(count(result.refused.len()))
         .bind(now_ms)
+        .bind(result.push_tokens)
         .bind(id)
         .execute(&mut *transaction)
         .await?;
@@ -171,7 +176,7 @@ impl Store {
     /// When the database fails.
     pub async fn import_refusals(&self, id: &str, after: i64, limit: i64) -> Result<Vec<Refusal>, StorageError> {
         let rows = sqlx::query(
-            "SELECT line, field, found, rule FROM wallet_import_refusals WHERE import = $1 AND line > $2 ORDER BY line LIMIT $3",
+            "SELECT line, field, found, rule FROM wallet_import_refusals WHERE import = $1 AND line > $2 ORDER BY line, ordinal LIMIT $3",
         )
         .bind(id)
         .bind(after)
@@ -198,7 +203,10 @@ async fn insert_passes(
     now_ms: i64,
 ) -> Result<i64, StorageError> {
     let mut new = 0;
-    for portion in rows::portions(passes) {
+    // In one order, so that two imports wait for each other and do not lock each other out.
+    let mut passes: Vec<_> = passes.iter().collect();
+    passes.sort_by(|a, b| a.pass.id.cmp(&b.pass.id));
+    for portion in rows::portions(&passes) {
         let text = format!(
             "INSERT INTO wallet_passes (pass_type, serial, template, fields, user_info, token_algorithm, token_hash, basis, \
              fingerprint, last_modified, revision, created_at, updated_at, voided, expires) VALUES {} \
@@ -280,12 +288,13 @@ fn agrees(token: &KnownToken, algorithm: &str, hash: &str) -> bool {
     Algorithm::from_name(algorithm).is_some_and(|algorithm| token.agrees_with(algorithm, hash))
 }
 
-/// Stores devices. A token that the device brought later stays: it may have registered here meanwhile.
+/// Stores devices; how many that were there have another push token now. A token that the device brought later stays: it may
+/// have registered here meanwhile.
 async fn upsert_devices(
     transaction: &mut Transaction<'static, Any>,
     devices: &[&ImportedDevice],
     now_ms: i64,
-) -> Result<(), StorageError> {
+) -> Result<i64, StorageError> {
     let mut latest: BTreeMap<&str, &ImportedDevice> = BTreeMap::new();
     for one in devices {
         let known = latest.entry(&one.device).or_insert(one);
@@ -294,20 +303,32 @@ async fn upsert_devices(
         }
     }
     let latest: Vec<_> = latest.into_values().collect();
+    let mut replaced = 0;
     for portion in rows::portions(&latest) {
-        let text = format!(
-            "INSERT INTO wallet_devices (device, push_token, token_at, created_at) VALUES {} ON CONFLICT (device) DO UPDATE SET \
-             push_token = CASE WHEN excluded.token_at > wallet_devices.token_at THEN excluded.push_token ELSE wallet_devices.push_token END, \
-             token_at = CASE WHEN excluded.token_at > wallet_devices.token_at THEN excluded.token_at ELSE wallet_devices.token_at END",
-            rows::values(portion.len(), 4)
-        );
-        let mut query = sqlx::query(rows::statement(transaction, &text));
-        for one in portion {
-            query = query.bind(&one.device).bind(&one.push_token).bind(one.registered_at).bind(now_ms);
+        // Who registered here did so later than whatever an export says (its time is 0 when it says nothing); of two
+        // exports the later one knows more.
+        for conflict in [
+            "NOTHING",
+            "UPDATE SET push_token = excluded.push_token, token_at = excluded.token_at, quarantined_at = NULL, quarantine_reason = NULL \
+             WHERE excluded.token_at >= wallet_devices.token_at AND excluded.push_token <> wallet_devices.push_token",
+        ] {
+            let text = format!(
+                "INSERT INTO wallet_devices (device, push_token, token_at, created_at) VALUES {} ON CONFLICT (device) DO {conflict}",
+                rows::values(portion.len(), 4)
+            );
+            let mut query = sqlx::query(rows::statement(transaction, &text));
+            for one in portion {
+                query = query.bind(&one.device).bind(&one.push_token).bind(one.registered_at).bind(now_ms);
+            }
+            let done = query.execute(&mut **transaction).await?.rows_affected();
+            if conflict != "NOTHING" {
+                replaced += i64::try_from(done).unwrap_or(i64::MAX);
+            } else if done == portion.len() as u64 {
+                break;
+            }
         }
-        query.execute(&mut **transaction).await?;
     }
-    Ok(())
+    Ok(replaced)
 }
 
 /// Stores registrations that are not there; how many, and of how many.
@@ -349,14 +370,17 @@ async fn keep_refusals(
         sqlx::query("SELECT refused FROM wallet_imports WHERE id = $1").bind(id).fetch_one(&mut **transaction).await?;
     let room = MOST_REFUSALS - row.try_get::<i64, _>("refused")?;
     let kept = &refused[..refused.len().min(usize::try_from(room).unwrap_or(0))];
-    for portion in rows::portions(kept) {
+    // Of one line there may be several.
+    let kept: Vec<_> = (0_i64..).zip(kept).collect();
+    for portion in rows::portions(&kept) {
         let text = format!(
-            "INSERT INTO wallet_import_refusals (import, line, field, found, rule) VALUES {} ON CONFLICT (import, line) DO NOTHING",
-            rows::values(portion.len(), 5)
+            "INSERT INTO wallet_import_refusals (import, line, ordinal, field, found, rule) VALUES {} \
+             ON CONFLICT (import, line, ordinal) DO NOTHING",
+            rows::values(portion.len(), 6)
         );
         let mut query = sqlx::query(rows::statement(transaction, &text));
-        for one in portion {
-            query = query.bind(id).bind(one.line).bind(&one.field).bind(&one.found).bind(&one.rule);
+        for (ordinal, one) in portion {
+            query = query.bind(id).bind(one.line).bind(*ordinal).bind(&one.field).bind(&one.found).bind(&one.rule);
         }
         query.execute(&mut **transaction).await?;
     }
@@ -377,6 +401,7 @@ fn state_from(row: &AnyRow) -> Result<ImportState, StorageError> {
         known_passes: row.try_get("known_passes")?,
         registrations: row.try_get("registrations")?,
         known_registrations: row.try_get("known_registrations")?,
+        push_tokens: row.try_get("push_tokens")?,
         refused: row.try_get("refused")?,
         created_at: row.try_get("created_at")?,
         updated_at: row.try_get("updated_at")?,

@@ -19,13 +19,14 @@ mod query;
 mod registrations;
 mod templates;
 mod versions;
+mod walk;
 
 use std::sync::{Arc, OnceLock};
 
 use sqlx::{Any, Transaction};
 use tidings_shared::storage::{Database, StorageError};
 
-pub use campaigns::{Candidate, LEASE as CAMPAIGN_LEASE, Portion, Pushed};
+pub use campaigns::{LEASE as CAMPAIGN_LEASE, Portion, Pushed};
 pub use changes::{Batch, Clocks};
 pub use diagnoses::{Alert, Diagnosis, Reports};
 pub use google::{GoogleObject, Told};
@@ -39,6 +40,7 @@ pub use query::{MOST_SERIALS, PassQuery};
 pub use registrations::{Client, Listing, Registered};
 pub use templates::TemplateHead;
 pub use versions::Version;
+pub use walk::{Candidate, Step as WalkStep};
 
 /// A pass's name: its type and serial number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -91,8 +91,9 @@ impl Store {
         Ok(Some(set.rows_affected() == 1))
     }
 
-    /// Sets apart up to `limit` devices with at least `pushes` unanswered pushes that have not been heard of since
-    /// `silent_since` (ms since 1970); how many.
+    /// Sets apart up to `limit` devices behind `after` with at least `pushes` unanswered pushes that have not been heard of
+    /// since `silent_since` (ms since 1970): how many, and the last of them; `None`: there are no more. Devices of an import
+    /// that have never been heard of here may still ask the other provider: only Apple says that those are gone.
     ///
     /// # Errors
     /// When the database fails.
@@ -101,23 +102,46 @@ impl Store {
         pushes: i64,
         silent_since: i64,
         now_ms: i64,
+        after: &str,
         limit: i64,
-    ) -> Result<u64, StorageError> {
-        let _turn = self.database.turn().wait().await;
-        let set = sqlx::query(
-            "UPDATE wallet_devices SET quarantined_at = $1, quarantine_reason = $2 WHERE quarantined_at IS NULL AND device IN \
-             (SELECT w.device FROM wallet_pushes w JOIN wallet_devices d ON d.device = w.device \
-             WHERE w.unanswered >= $3 AND w.unanswered_since <= $4 AND d.quarantined_at IS NULL AND d.token_at <= $4 \
-             AND COALESCE(d.last_list_at, 0) <= $4 LIMIT $5)",
+    ) -> Result<Option<(u64, String)>, StorageError> {
+        // In the key's order: no portion looks at what another one has looked at.
+        let found = sqlx::query(
+            "SELECT DISTINCT w.device FROM wallet_pushes w CROSS JOIN wallet_devices d WHERE d.device = w.device AND w.device > $1 \
+             AND w.unanswered >= $2 AND w.unanswered_since <= $3 AND d.quarantined_at IS NULL AND d.token_at <= $3 \
+             AND COALESCE(d.last_list_at, 0) <= $3 AND (d.last_list_at IS NOT NULL OR d.token_at >= d.created_at) \
+             ORDER BY w.device LIMIT $4",
         )
-        .bind(now_ms)
-        .bind(Quarantine::Unanswered.as_str())
+        .bind(after)
         .bind(pushes)
         .bind(silent_since)
         .bind(limit)
-        .execute(self.database.pool())
+        .fetch_all(self.database.pool())
         .await?;
-        Ok(set.rows_affected())
+        let devices: Vec<String> = found.iter().map(|row| row.try_get("device")).collect::<Result<_, _>>()?;
+        let Some(last) = devices.last().cloned() else { return Ok(None) };
+        let _turn = self.database.turn().wait().await;
+        let mut transaction = self.begin().await?;
+        let mut set = 0;
+        for portion in rows::portions(&devices) {
+            // Unless it was heard of at this moment.
+            let text = format!(
+                "UPDATE wallet_devices SET quarantined_at = ?, quarantine_reason = ? WHERE quarantined_at IS NULL AND token_at <= ? \
+                 AND COALESCE(last_list_at, 0) <= ? AND device IN ({})",
+                rows::parameters(portion.len())
+            );
+            let mut query = sqlx::query(rows::statement(&transaction, &text))
+                .bind(now_ms)
+                .bind(Quarantine::Unanswered.as_str())
+                .bind(silent_since)
+                .bind(silent_since);
+            for device in portion {
+                query = query.bind(device);
+            }
+            set += query.execute(&mut *transaction).await?.rows_affected();
+        }
+        transaction.commit().await?;
+        Ok(Some((set, last)))
     }
 
     /// Forgets up to `limit` devices, with their registrations, that are in quarantine since before `before` and have

@@ -79,7 +79,7 @@ impl PassQuery {
 
     /// The condition in SQL, on `wallet_passes` under the name `p`; never empty.
     pub(super) fn condition(&self, dialect: Dialect) -> Condition {
-        let mut condition = Condition { sql: "(1 = 1)".to_owned(), values: Vec::new() };
+        let mut condition = Condition::all();
         // SQLite would take the template's index and sort all its passes for each page; behind a `+` it walks the key.
         let template = if dialect == Dialect::Sqlite { "+p.template" } else { "p.template" };
         for (column, text) in [("p.pass_type", &self.pass_type), (template, &self.template)] {
@@ -140,6 +140,11 @@ pub(super) struct Condition {
 }
 
 impl Condition {
+    /// Everything.
+    pub(super) fn all() -> Self {
+        Self { sql: "(1 = 1)".to_owned(), values: Vec::new() }
+    }
+
     /// Narrows it.
     pub(super) fn and(&mut self, sql: &str, values: impl IntoIterator<Item = Bound>) {
         self.sql.push_str(" AND ");

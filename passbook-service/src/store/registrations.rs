@@ -153,9 +153,10 @@ impl Store {
             .bind(&id.serial)
             .execute(&mut *transaction)
             .await?;
-        // No push about passes that the device no longer has.
+        // No push about passes that the device no longer has. What it was last told stays: its next pass of the type may be
+        // older than that, and the list would have nothing.
         sqlx::query(
-            "DELETE FROM wallet_pushes WHERE device = $1 AND pass_type = $2 AND NOT EXISTS \
+            "UPDATE wallet_pushes SET due_at = NULL, attempts = 0, unanswered = 0, unanswered_since = NULL WHERE device = $1 AND pass_type = $2 AND NOT EXISTS \
              (SELECT 1 FROM wallet_registrations WHERE device = $1 AND pass_type = $2)",
         )
         .bind(device)

@@ -17,6 +17,6 @@ pub use change::{ChangeError, Changed, Create, Created, Patch, Prepared};
 pub use diff::{Difference, differences};
 pub use jobs::Jobs;
 pub use passes::Passes;
-pub(crate) use pusher::is_push_token;
+pub(crate) use pusher::{LONGEST_COLLAPSE_ID, is_push_token};
 pub use sweep::keep_current;
 pub use tag::{Since, since, tag_text};

@@ -103,14 +103,27 @@ impl Passes {
     ///
     /// # Errors
     /// See [`ChangeError`].
-    pub fn prepare(&self, mut create: Create) -> Result<Prepared, ChangeError> {
+    pub fn prepare(&self, create: Create) -> Result<Prepared, ChangeError> {
+        self.prepare_with(create, valid_serial)
+    }
+
+    /// As [`Self::prepare`], for a pass of another provider: its serial number may have `/` and `\`, which addresses carry
+    /// percent-encoded.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub fn prepare_imported(&self, create: Create) -> Result<Prepared, ChangeError> {
+        self.prepare_with(create, |serial| valid_serial(&serial.replace(['/', '\\'], "_")))
+    }
+
+    fn prepare_with(&self, mut create: Create, valid: impl Fn(&str) -> bool) -> Result<Prepared, ChangeError> {
         let template = self.template(&create.template)?;
         let builder = match &create.pass_type {
             Some(pass_type) => self.builder(pass_type)?,
             None => self.issuers.of_template(&template),
         };
         let serial = match create.serial {
-            Some(serial) if valid_serial(&serial) => serial,
+            Some(serial) if valid(&serial) => serial,
             Some(_) => return Err(ChangeError::BadSerial),
             None => token::random_hex::<16>()?,
         };

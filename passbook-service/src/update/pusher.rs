@@ -22,7 +22,7 @@ use crate::store::{DuePush, PushResult, Store};
 /// Most pushes of one request to the gateway, which takes a thousand.
 const BATCH: i64 = 500;
 /// The longest collapse id that APNs takes, bytes.
-const LONGEST_COLLAPSE_ID: usize = 64;
+pub(crate) const LONGEST_COLLAPSE_ID: usize = 64;
 /// A claimed push that nobody settles belongs to the next who asks after this.
 const LEASE_MS: i64 = 60_000;
 /// How often due pushes are looked for without being told.

@@ -19,7 +19,8 @@ mod registration;
 pub use api::openapi;
 pub(crate) use path::encode;
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -70,6 +71,8 @@ pub struct Service {
     pub public_url: String,
     /// Told when a campaign may go on.
     pub campaigns: Arc<Notify>,
+    /// Campaigns whose coverage this process counts at the moment.
+    pub counting: Arc<Mutex<BTreeSet<String>>>,
     /// How long a device is in quarantine before it is forgotten, ms.
     pub quarantine_ms: i64,
     /// Time.
@@ -195,7 +198,8 @@ async fn count(State(metrics): State<Metrics>, request: Request, next: Next) -> 
     let route = format!("{method} {route}");
     let begin = tokio::time::Instant::now();
     let response = next.run(request).await;
-    if let Some(question) = question {
+    // Whom a limit turns away tells nothing of how the service bears its load.
+    if let Some(question) = question.filter(|_| response.status() != StatusCode::TOO_MANY_REQUESTS) {
         let status = response.status();
         let failed = status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT;
         metrics.load.note(question, begin.elapsed(), failed);

@@ -32,7 +32,7 @@ async fn passes_tokens_and_registrations_are_taken_over_and_phones_notice_nothin
         assert_eq!(status, 200, "{result}");
         assert_eq!(
             result,
-            json!({"line": 4, "passes": 2, "knownPasses": 0, "registrations": 4, "knownRegistrations": 0, "refused": []})
+            json!({"line": 4, "passes": 2, "knownPasses": 0, "registrations": 4, "knownRegistrations": 0, "pushTokens": 0, "refused": []})
         );
         // The same rows again: the service has them already, and says where it stands.
         let (status, refusal) = rows(&service, "f1", body.clone()).await;
@@ -44,7 +44,7 @@ async fn passes_tokens_and_registrations_are_taken_over_and_phones_notice_nothin
         let (_, result) = rows(&service, "f2", body).await;
         assert_eq!(
             result,
-            json!({"line": 4, "passes": 0, "knownPasses": 2, "registrations": 0, "knownRegistrations": 4, "refused": []})
+            json!({"line": 4, "passes": 0, "knownPasses": 2, "registrations": 0, "knownRegistrations": 4, "pushTokens": 0, "refused": []})
         );
         for (serial, token) in [("plain", "the-token-of-the-first"), ("hashed", "the-token-of-the-second")] {
             let pass = Pass { serial: serial.to_owned(), token: token.to_owned() };
@@ -83,7 +83,7 @@ async fn what_cannot_be_taken_is_told_and_holds_up_nothing_else() {
         known_device["pushToken"] = json!(push_token(9));
         let list = [
             good(1, "good"),
-            good(2, "a/b"),
+            good(2, ".."),
             json!({"line": 3, "serial": "short", "token": "secret"}),
             known_device,
             json!({"line": 5, "unreadable": "the quote of column 2 is never closed"}),
@@ -150,6 +150,36 @@ async fn a_device_that_has_registered_here_meanwhile_keeps_its_token() {
         assert_eq!(rows(&service, "f", body).await.0, 200);
         service.patch("2", json!({"points": 2})).await;
         assert_eq!(service.gateway.wait_for(1).await[0].token, push_token(7));
+        service.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_later_export_brings_later_push_tokens_and_odd_serial_numbers_are_taken() {
+    for service in Running::on_each_database(&[]).await {
+        let row = |push: u32, token: &str| {
+            json!({"line": 1, "serial": " ab/cd== ", "token": token, "fields": {"points": 1, "name": "Ada"},
+                "registrations": [{"device": "phone", "pushToken": push_token(push)}, {"device": "null", "pushToken": null}]})
+        };
+        let body = |push: u32| json!({"last": 1, "template": "example", "rows": [row(push, "the-token-of-the-first")]});
+        let (_, result) = rows(&service, "f1", body(1)).await;
+        assert_eq!(
+            (&result["passes"], &result["registrations"], &result["pushTokens"]),
+            (&json!(1), &json!(1), &json!(0))
+        );
+        assert_eq!(result["refused"][0]["field"], "pushToken", "the registration without a token is told: {result}");
+        let (_, result) = rows(&service, "f2", body(2)).await;
+        assert_eq!((&result["passes"], &result["pushTokens"]), (&json!(0), &json!(1)), "{result}");
+        // Two names of one type are one pass.
+        let mut named = row(2, "the-token-of-another");
+        named["passType"] = json!("pass.dev.tidings.example");
+        named["line"] = json!(2);
+        let list = json!([row(2, "the-token-of-the-first"), named]);
+        let (_, result) = rows(&service, "f3", json!({"last": 2, "template": "example", "rows": list})).await;
+        assert_eq!((&result["knownPasses"], &result["knownRegistrations"]), (&json!(1), &json!(1)), "{result}");
+        assert_eq!(result["refused"][1]["line"], 2, "{result}");
+        let pass = Pass { serial: "ab%2Fcd==".to_owned(), token: "the-token-of-the-first".to_owned() };
+        assert_eq!(service.fetch(&pass, None).await.status(), 200);
         service.stop().await;
     }
 }

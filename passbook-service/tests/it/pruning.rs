@@ -116,3 +116,29 @@ async fn a_device_that_answers_is_never_given_up_however_many_pushes_it_gets() {
         service.stop().await;
     }
 }
+
+#[tokio::test]
+async fn a_device_of_an_import_that_may_still_ask_the_other_provider_is_not_given_up_for_its_silence() {
+    for service in Running::on_each_database(&SETTINGS).await {
+        let body = json!({"last": 1, "template": "example", "rows": [{"line": 1, "serial": "old", "token": "the-token-of-the-first",
+            "fields": {"points": 1, "name": "Ada"}, "device": "elsewhere", "pushToken": push_token(1)}]});
+        assert_eq!(service.api(Method::POST, "/api/imports/f/rows").json(&body).send().await.unwrap().status(), 200);
+        let (old, own) = (
+            Pass { serial: "old".to_owned(), token: "the-token-of-the-first".to_owned() },
+            service.create("own").await,
+        );
+        service.register("silent", &own, &push_token(2)).await;
+        for round in 2..=5 {
+            change(&service, &old, round).await;
+            change(&service, &own, round).await;
+            service.clock.advance(4 * DAY);
+        }
+        until(&service, "unanswered", 1).await;
+        let before = service.gateway.pushed().len();
+        service.patch("own", json!({"points": 9})).await;
+        change(&service, &old, 9).await;
+        assert_eq!(service.gateway.pushed()[before].token, push_token(1));
+        assert_eq!(cohorts(&service).await["unanswered"], 1, "the one that registered here");
+        service.stop().await;
+    }
+}

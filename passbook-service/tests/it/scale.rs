@@ -10,28 +10,54 @@ use tokio::time::Instant;
 
 use crate::support::Running;
 
+/// Rows of one statement, and of one transaction.
+const STATEMENT: u64 = 500;
+const TRANSACTION: u64 = 10_000;
+
 /// Devices with a pass each, as an import leaves them.
 async fn fill(url: &str, devices: u64) {
     let database = Database::connect(url, 2).await.unwrap();
-    let numbers = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {devices})");
     let zeros = "0".repeat(56);
-    for rows in [
+    let tables: [(&str, Row); 3] = [
         // A template that is not here: nothing is rendered anew meanwhile.
-        "INSERT INTO wallet_passes (pass_type, serial, template, fields, token_algorithm, token_hash, basis, fingerprint, last_modified, revision, created_at, updated_at) \
-         SELECT 'pass.dev.tidings.example', 'old-' || (i + 10000000), 'elsewhere', '{}', 'sha1', 'h', 'b', 'f', 1, 1, 1, 1 FROM n"
-            .to_owned(),
-        format!(
-            "INSERT INTO wallet_devices (device, push_token, token_at, created_at) SELECT 'device-' || ((i * 7919) % {devices}), '{zeros}' || (i + 10000000), 0, 1 FROM n"
+        (
+            "wallet_passes (pass_type, serial, template, fields, token_algorithm, token_hash, basis, fingerprint, last_modified, revision, created_at, updated_at)",
+            Box::new(|i, _| {
+                format!(
+                    "('pass.dev.tidings.example', 'old-{i}', 'elsewhere', '{{}}', 'sha1', 'h', 'b', 'f', 1, 1, 1, 1)"
+                )
+            }),
         ),
-        format!(
-            "INSERT INTO wallet_registrations (device, pass_type, serial, registered_at) SELECT 'device-' || ((i * 7919) % {devices}), 'pass.dev.tidings.example', 'old-' || (i + 10000000), 1 FROM n"
+        (
+            "wallet_devices (device, push_token, token_at, created_at)",
+            Box::new(move |i, device| format!("('device-{device}', '{zeros}{i}', 0, 1)")),
         ),
-    ] {
-        sqlx::query(sqlx::AssertSqlSafe(format!("{numbers} {rows}"))).execute(database.pool()).await.unwrap();
+        (
+            "wallet_registrations (device, pass_type, serial, registered_at)",
+            Box::new(|i, device| format!("('device-{device}', 'pass.dev.tidings.example', 'old-{i}', 1)")),
+        ),
+    ];
+    for begin in (0..devices).step_by(TRANSACTION as usize) {
+        let mut transaction = database.begin().await.unwrap();
+        for (table, row) in &tables {
+            let end = devices.min(begin + TRANSACTION);
+            for begin in (begin..end).step_by(STATEMENT as usize) {
+                // Devices come in another order than their passes.
+                let rows: Vec<_> = (begin..end.min(begin + STATEMENT))
+                    .map(|i| row(10_000_000 + i, 10_000_000 + (i * 7919) % devices))
+                    .collect();
+                let text = format!("INSERT INTO {table} VALUES {}", rows.join(", "));
+                sqlx::query(sqlx::AssertSqlSafe(text)).persistent(false).execute(&mut *transaction).await.unwrap();
+            }
+        }
+        transaction.commit().await.unwrap();
     }
     sqlx::query("ANALYZE").execute(database.pool()).await.unwrap();
     database.close().await;
 }
+
+/// A row's values, from its number and its device's.
+type Row = Box<dyn Fn(u64, u64) -> String>;
 
 /// Memory of this process now and at its highest, MiB.
 fn memory() -> (u64, u64) {

@@ -188,14 +188,25 @@ async fn show(settings: &Settings, args: &OneArgs) -> anyhow::Result<Verdict> {
     let mut campaign = door.get(&["campaigns", &args.id], &[]).await?;
     let coverage = door.get(&["campaigns", &args.id, "coverage"], &[]).await?;
     if args.json {
-        campaign["coverage"] = coverage;
+        if !coverage["devices"].is_null() {
+            campaign["coverage"] = coverage;
+        }
         say(&format!("{campaign:#}\n"))?;
         return Ok(Verdict::Good);
     }
     say(&summary(&campaign))?;
+    if coverage["devices"].is_null() {
+        say("coverage: it is being counted; ask again in a minute\n")?;
+        return Ok(Verdict::Good);
+    }
     say(&format!(
-        "coverage: of {} devices {} have asked since, {} had everything, {} are left ({} of them cannot be pushed)\n",
-        coverage["devices"], coverage["asked"], coverage["current"], coverage["uncovered"], coverage["quarantined"]
+        "coverage: of {} devices {} have asked since, {} had everything, {} are left ({} of them cannot be pushed); counted at {}\n",
+        coverage["devices"],
+        coverage["asked"],
+        coverage["current"],
+        coverage["uncovered"],
+        coverage["quarantined"],
+        coverage["countedAt"].as_i64().map_or_else(String::new, moment),
     ))?;
     Ok(Verdict::Good)
 }
@@ -243,7 +254,8 @@ fn summary(campaign: &Value) -> String {
         counts["refused"],
         campaign["rate"].as_f64().unwrap_or_default(),
     );
-    for (key, what) in [("rateReason", "last slowed down because"), ("lastError", "waits because")] {
+    let waits = if campaign["state"] == "running" { "waits because" } else { "some pushes were given up because" };
+    for (key, what) in [("rateReason", "last slowed down because"), ("lastError", waits)] {
         if let Some(reason) = campaign[key].as_str().filter(|reason| !reason.is_empty()) {
             text.push_str(&format!("{what} {}\n", reason.escape_debug()));
         }

@@ -77,21 +77,22 @@ pub(super) async fn diagnose(settings: &Settings, args: &DiagnoseArgs) -> anyhow
         say("forgotten; the next of its kind is told like a first\n")?;
         return Ok(Verdict::Good);
     }
-    let found = door.get(&["diagnoses"], &[]).await?;
+    let mut found = door.get(&["diagnoses"], &[]).await?;
+    if let (Some(cause), Some(all)) = (&args.cause, found["diagnoses"].as_array_mut()) {
+        all.retain(|one| one["cause"] == cause.as_str());
+    }
     if args.json {
         say(&format!("{found:#}\n"))?;
     }
     let all = found["diagnoses"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let wanted: Vec<_> =
-        all.iter().filter(|one| args.cause.as_ref().is_none_or(|cause| one["cause"] == cause.as_str())).collect();
-    if wanted.is_empty() {
+    if all.is_empty() {
         if !args.json {
             say("devices complain of nothing\n")?;
         }
         return Ok(Verdict::Good);
     }
     if !args.json {
-        for one in wanted {
+        for one in all {
             say(&paragraph(one))?;
         }
     }

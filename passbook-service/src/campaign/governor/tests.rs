@@ -7,7 +7,7 @@ use super::*;
 const LIMITS: Limits = Limits { floor: 10.0, ceiling: 2010.0, list_ms: 250.0, get_ms: 500.0, errors_per_mille: 10.0 };
 
 fn healthy() -> Feedback {
-    Feedback { lists: 1000, list_ms: 5.0, gets: 1000, get_ms: 20.0, errors: 0, held_back: false }
+    Feedback { lists: 1000, list_ms: 5.0, gets: 1000, get_ms: 20.0, errors: 0, held_back: false, pushed: 0 }
 }
 
 /// A service that answers this many pushes a second well. Phones come `delay` steps after their push.
@@ -25,7 +25,15 @@ impl Service {
         self.delayed.push_back(rate);
         let load = self.delayed.pop_front().unwrap() / self.capacity;
         let slow = if load > 1.0 { 50.0 } else { 1.0 };
-        Feedback { lists: 500, list_ms: 20.0 * slow, gets: 500, get_ms: 30.0 * slow, errors: 0, held_back: false }
+        Feedback {
+            lists: 500,
+            list_ms: 20.0 * slow,
+            gets: 500,
+            get_ms: 30.0 * slow,
+            errors: 0,
+            held_back: false,
+            pushed: 0,
+        }
     }
 }
 
@@ -92,7 +100,7 @@ fn a_lasting_trouble_leads_to_the_floor_and_its_end_back_up() {
 #[test]
 fn a_few_answers_are_no_measurement() {
     let mut governor = Governor::new(LIMITS, 100.0);
-    let few = Feedback { lists: 5, list_ms: 9000.0, gets: 5, get_ms: 9000.0, errors: 2, held_back: false };
+    let few = Feedback { lists: 5, list_ms: 9000.0, gets: 5, get_ms: 9000.0, errors: 2, held_back: false, pushed: 0 };
     assert_eq!(governor.step(&few), Step::Raised);
     assert_eq!(governor.step(&Feedback::default()), Step::Raised, "nobody asks: nothing is wrong");
 }
@@ -123,6 +131,7 @@ fn any_feedback() -> impl Strategy<Value = Feedback> {
             get_ms,
             errors,
             held_back,
+            pushed: 0,
         },
     )
 }
@@ -145,4 +154,18 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn it_holds_at_the_floor_while_nobody_who_was_pushed_asks() {
+    let mut governor = Governor::new(LIMITS, 0.0);
+    let nobody = |pushed| Feedback { pushed, ..Feedback::default() };
+    assert_eq!(governor.step(&nobody(100)), Step::Raised, "phones take their time");
+    let Step::Lowered(why) = governor.step(&nobody(400)) else { panic!("500 pushes to nobody") };
+    assert!(why.contains("webServiceURL"), "{why}");
+    for _ in 0..100 {
+        assert_eq!(governor.step(&nobody(20)), Step::Held);
+        assert_eq!(governor.rate(), 10.0);
+    }
+    assert_eq!(governor.step(&healthy()), Step::Raised, "somebody asks");
 }

@@ -1,11 +1,15 @@
 //! `/api/campaigns`: start, look at, pause, resume, sweep again, cancel.
 
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Serialize;
 use tidings_shared::http::ApiError;
+use tidings_shared::storage::StorageError;
 use utoipa::ToSchema;
 
 use super::answer::{json as parsed, storage};
@@ -17,6 +21,8 @@ use crate::web::{Door, Service};
 const LARGEST_BODY: usize = 256 * 1024;
 /// Campaigns that are shown.
 const SHOWN: i64 = 200;
+/// A count that takes longer is not waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Campaigns, the newest first.
 #[derive(Serialize, ToSchema)]
@@ -58,14 +64,42 @@ pub(super) async fn show(State(door): State<Door>, segments: Segments) -> Result
     Ok(Json(found(&service, id(&segments)?).await?))
 }
 
-/// Counts who has asked since the campaign began. With tens of millions of devices this takes a minute.
+/// Counts who has asked since the campaign began. With tens of millions of devices that goes on behind the answer: it has the
+/// last count then, with its time, or is 202 when there is none yet.
 #[utoipa::path(get, path = "/api/campaigns/{id}/coverage", tag = "campaigns", params(("id" = String, Path)),
-    security(("service_key" = [])), responses((status = 200, body = Coverage)))]
-pub(super) async fn coverage(State(door): State<Door>, segments: Segments) -> Result<Json<Coverage>, ApiError> {
+    security(("service_key" = [])), responses((status = 200, body = Coverage), (status = 202, description = "It is being counted")))]
+pub(super) async fn coverage(State(door): State<Door>, segments: Segments) -> Result<Response, ApiError> {
     let service = door.service()?;
     let campaign = found(&service, id(&segments)?).await?;
-    let coverage = service.store.coverage(&campaign.query, campaign.created_at).await;
-    Ok(Json(coverage.map_err(|error| storage(&error))?))
+    let known = campaign.coverage;
+    if let Some(counting) = count(&service, campaign)
+        && let Ok(Ok(coverage)) = tokio::time::timeout(PATIENCE, counting).await
+    {
+        return Ok(Json(coverage.map_err(|error| storage(&error))?).into_response());
+    }
+    Ok(match known {
+        Some(coverage) => Json(coverage).into_response(),
+        None => (StatusCode::ACCEPTED, Json(serde_json::json!({"counting": true}))).into_response(),
+    })
+}
+
+/// Counts a campaign's coverage, whoever waits for it; `None`: that is done already.
+fn count(
+    service: &Arc<Service>,
+    campaign: Campaign,
+) -> Option<tokio::task::JoinHandle<Result<Coverage, StorageError>>> {
+    if !service.counting.lock().unwrap_or_else(PoisonError::into_inner).insert(campaign.id.clone()) {
+        return None;
+    }
+    let service = service.clone();
+    Some(tokio::spawn(async move {
+        let coverage = service.store.count_coverage(&campaign, service.clock.now_ms()).await;
+        if let Err(error) = &coverage {
+            tracing::warn!(%error, campaign = campaign.id, "the coverage of a campaign cannot be counted");
+        }
+        service.counting.lock().unwrap_or_else(PoisonError::into_inner).remove(&campaign.id);
+        coverage
+    }))
 }
 
 /// Stops a campaign where it is.

@@ -53,14 +53,15 @@ pub(super) async fn rows(
         return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "import_invalid", message));
     }
     let rows = std::mem::take(&mut asked.rows);
+    let now = service.clock.now_ms();
     let (worker, defaults) = (service.clone(), asked.clone());
     // Rendering many passes takes its time.
     let checked =
-        tokio::task::spawn_blocking(move || check(&worker.passes, &defaults, rows)).await.map_err(|error| {
+        tokio::task::spawn_blocking(move || check(&worker.passes, &defaults, rows, now)).await.map_err(|error| {
             tracing::error!(%error, "checking rows of an import ended in a panic");
             ApiError::internal()
         })?;
-    let taken = service.store.import(id, &asked, checked, service.clock.now_ms()).await;
+    let taken = service.store.import(id, &asked, checked, now).await;
     let result = taken.map_err(|error| storage(&error))?.map_err(|line| {
         let message = format!("the import stands at line {line}; send the rows after it");
         ApiError::new(StatusCode::CONFLICT, "import_elsewhere", message).detail("line", line)
@@ -98,8 +99,12 @@ pub(super) async fn refusals(
 ) -> Result<Json<Refusals>, ApiError> {
     let after = query_parameter(&uri, "after").and_then(|text| text.parse().ok()).unwrap_or(0);
     let found = door.service()?.store.import_refusals(id(&segments)?, after, PAGE).await;
-    let refusals = found.map_err(|error| storage(&error))?;
+    let mut refusals = found.map_err(|error| storage(&error))?;
     let full = i64::try_from(refusals.len()).is_ok_and(|count| count == PAGE);
+    // A line may have several, far fewer than a page: the next page begins with a line.
+    if let Some(line) = refusals.last().filter(|_| full).map(|last| last.line) {
+        refusals.retain(|refusal| refusal.line < line);
+    }
     let next = refusals.last().filter(|_| full).map(|last| last.line);
     Ok(Json(Refusals { refusals, next }))
 }

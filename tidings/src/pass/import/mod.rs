@@ -2,8 +2,9 @@
 
 mod reader;
 
+use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
@@ -18,6 +19,8 @@ use crate::door::{Door, Room, Verdict, Where};
 
 /// Refused lines that are shown; the report has all.
 const SHOWN: usize = 10;
+/// Bytes of a file in one request, about: the service takes 16 MiB, and a line is 1 MiB at most.
+const LARGEST: u64 = 6 * 1024 * 1024;
 
 /// What is taken over.
 #[derive(Clone, Debug, Args)]
@@ -33,9 +36,9 @@ pub(crate) struct ImportArgs {
     /// How the file is written (default: as its name ends).
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// What stands between the columns of a CSV file.
-    #[arg(long, default_value = ",")]
-    delimiter: char,
+    /// What stands between the columns of a CSV file (default: a comma; a tab where the file's name ends in .tsv).
+    #[arg(long)]
+    delimiter: Option<char>,
     /// Check everything and store nothing.
     #[arg(long)]
     dry_run: bool,
@@ -56,12 +59,16 @@ struct Sum {
     known_passes: u64,
     registrations: u64,
     known_registrations: u64,
-    refused: Vec<Value>,
+    push_tokens: u64,
+    refused: u64,
+    /// The first of them.
+    shown: Vec<Value>,
 }
 
 /// Ends with 1 when lines were refused.
 pub(super) async fn run(settings: &Settings, args: &ImportArgs) -> anyhow::Result<Verdict> {
-    let delimiter = u8::try_from(args.delimiter).ok().filter(u8::is_ascii);
+    let tab = args.file.extension().is_some_and(|end| end.eq_ignore_ascii_case("tsv"));
+    let delimiter = u8::try_from(args.delimiter.unwrap_or(if tab { '\t' } else { ',' })).ok().filter(u8::is_ascii);
     let delimiter = delimiter.context("--delimiter is one ASCII character, for example ';'")?;
     let format = args.format.map_or_else(|| Format::of(&args.file), Ok)?;
     let mut rows = Rows::open(&args.file, format, delimiter)?;
@@ -74,35 +81,40 @@ pub(super) async fn run(settings: &Settings, args: &ImportArgs) -> anyhow::Resul
     }
     let mut sum = Sum::default();
     let mut progress = Progress::new("bytes");
+    // What is stored is told by the service afterwards; what is only checked is told now or never.
+    let mut report = if args.dry_run { Some(Report::new(args)) } else { None };
     loop {
-        let batch = batch(&mut rows, usize::from(args.batch), after)?;
-        let complete = batch.len() < usize::from(args.batch);
+        let (batch, complete) = batch(&mut rows, usize::from(args.batch), after)?;
         let last = batch.last().and_then(|row| row["line"].as_i64()).unwrap_or(after);
         let body = json!({"name": args.file.file_name().map(|name| name.to_string_lossy()), "after": after, "last": last,
             "template": args.template, "passType": args.pass_type, "rows": batch, "complete": complete, "dryRun": args.dry_run});
         let result = door.ask(Method::POST, &["imports", &id, "rows"], &[], Some(&body), None).await?;
         after = last;
         sum.add(&result);
+        if let Some(report) = &mut report {
+            report.write(&result["refused"])?;
+        }
         let done = rows.position().min(size);
-        progress.set(done, Some(size), format!("line {after}, {} refused", sum.refused.len()));
+        progress.set(done, Some(size), format!("line {after}, {} refused", sum.refused));
         if complete {
-            progress.finish(done, Some(size), &format!("line {after}, {} refused", sum.refused.len()));
+            progress.finish(done, Some(size), &format!("line {after}, {} refused", sum.refused));
             break;
         }
     }
-    finish(&door, &id, args, sum).await
+    finish(&door, &id, args, sum, report).await
 }
 
-/// The next rows behind a line.
-fn batch(rows: &mut Rows, most: usize, after: i64) -> anyhow::Result<Vec<Value>> {
+/// The next rows behind a line, no more than fit into a request; and whether they are the last ones.
+fn batch(rows: &mut Rows, most: usize, after: i64) -> anyhow::Result<(Vec<Value>, bool)> {
     let mut batch = Vec::with_capacity(most);
-    while batch.len() < most {
-        let Some(row) = rows.next()? else { break };
+    let begin = rows.position();
+    while batch.len() < most && rows.position() - begin < LARGEST {
+        let Some(row) = rows.next()? else { return Ok((batch, true)) };
         if row["line"].as_i64().is_some_and(|line| line > after) {
             batch.push(row);
         }
     }
-    Ok(batch)
+    Ok((batch, false))
 }
 
 /// Names the file by what is in it and what is asked with it: the same again goes on, another begins.
@@ -125,50 +137,57 @@ fn identity(args: &ImportArgs) -> anyhow::Result<String> {
 
 /// The line that the service has come to.
 async fn begin(door: &Door, id: &str) -> anyhow::Result<i64> {
-    let found = door.get(&["imports"], &[]).await?;
-    let known = found["imports"].as_array().into_iter().flatten().find(|import| import["id"] == id);
-    Ok(known.and_then(|import| import["line"].as_i64()).unwrap_or(0))
+    match door.get(&["imports", id], &[]).await {
+        Ok(found) => Ok(found["line"].as_i64().unwrap_or(0)),
+        // No run of it has come so far as to store a row.
+        Err(error) if error.to_string().contains("(import_unknown)") => Ok(0),
+        Err(error) => Err(error),
+    }
 }
 
-async fn finish(door: &Door, id: &str, args: &ImportArgs, sum: Sum) -> anyhow::Result<Verdict> {
+async fn finish(door: &Door, id: &str, args: &ImportArgs, sum: Sum, report: Option<Report>) -> anyhow::Result<Verdict> {
     let mut told = sum.told();
-    let mut refused = sum.refused;
+    let (mut refused, mut shown) = (sum.refused, sum.shown);
+    let mut report = report.unwrap_or_else(|| Report::new(args));
     if !args.dry_run {
         // All of this file, whatever runs it took.
         let state = door.get(&["imports", id], &[]).await?;
         told = line(
-            [&state["passes"], &state["knownPasses"], &state["registrations"], &state["knownRegistrations"]]
-                .map(|count| count.as_u64().unwrap_or(0)),
+            ["passes", "knownPasses", "registrations", "knownRegistrations", "pushTokens"]
+                .map(|key| state[key].as_u64().unwrap_or(0)),
         );
-        refused = refusals(door, id).await?;
+        refused = state["refused"].as_u64().unwrap_or(0);
+        shown = refusals(door, id, &mut report).await?;
     }
     say(&format!("{}{told}", if args.dry_run { "nothing was stored; this file has " } else { "" }))?;
-    if refused.is_empty() {
+    if args.dry_run && sum.known_passes + sum.passes > 0 {
+        say("(a pass whose lines are far apart is counted more than once here, and once in the import)\n")?;
+    }
+    if refused == 0 {
         say("no line was refused\n")?;
         return Ok(Verdict::Good);
     }
-    for refusal in refused.iter().take(SHOWN) {
+    for refusal in &shown {
         say(&format!("line {}: {}\n", refusal["line"], reason(refusal)))?;
     }
-    let report = args.report.clone().unwrap_or_else(|| {
-        let mut name = args.file.clone().into_os_string();
-        name.push(".refused.csv");
-        PathBuf::from(name)
-    });
-    write_report(&report, &refused)?;
-    say(&format!("{} lines were refused; {} has them all\n", refused.len(), report.display()))?;
+    let written = report.finish()?;
+    let them = if written < refused { format!("the first {written} of them") } else { "them all".to_owned() };
+    say(&format!("{refused} lines or registrations were refused; {} has {them}\n", report.path.display()))?;
     Ok(Verdict::Bad)
 }
 
-async fn refusals(door: &Door, id: &str) -> anyhow::Result<Vec<Value>> {
-    let mut refused = Vec::new();
+/// Writes what the service has of them into the report, a page at a time; the first ones.
+async fn refusals(door: &Door, id: &str, report: &mut Report) -> anyhow::Result<Vec<Value>> {
+    let mut shown: Vec<Value> = Vec::new();
     let mut after = "0".to_owned();
     loop {
         let page = door.get(&["imports", id, "refusals"], &[("after", &after)]).await?;
-        refused.extend(page["refusals"].as_array().into_iter().flatten().cloned());
+        report.write(&page["refusals"])?;
+        let room = SHOWN - shown.len();
+        shown.extend(page["refusals"].as_array().into_iter().flatten().take(room).cloned());
         match page["next"].as_i64() {
             Some(next) => after = next.to_string(),
-            None => return Ok(refused),
+            None => return Ok(shown),
         }
     }
 }
@@ -179,16 +198,48 @@ fn reason(refusal: &Value) -> String {
     format!("{}: {}{found}", text("field"), text("rule"))
 }
 
-fn write_report(path: &Path, refused: &[Value]) -> anyhow::Result<()> {
-    let place = || format!("{}: the report of refused lines", path.display());
-    let mut writer = csv::Writer::from_path(path).with_context(place)?;
-    writer.write_record(["line", "field", "found", "rule"]).with_context(place)?;
-    for refusal in refused {
-        let text = |key: &str| refusal[key].as_str().unwrap_or_default().to_owned();
-        let record = [refusal["line"].to_string(), text("field"), text("found"), text("rule")];
-        writer.write_record(record).with_context(place)?;
+/// The file of refusals; it is there when there are some.
+struct Report {
+    path: PathBuf,
+    writer: Option<csv::Writer<File>>,
+    written: u64,
+}
+
+impl Report {
+    fn new(args: &ImportArgs) -> Self {
+        let path = args.report.clone().unwrap_or_else(|| {
+            let mut name = args.file.clone().into_os_string();
+            name.push(".refused.csv");
+            PathBuf::from(name)
+        });
+        Self { path, writer: None, written: 0 }
     }
-    writer.flush().with_context(place)
+
+    fn write(&mut self, refused: &Value) -> anyhow::Result<()> {
+        let place = || format!("{}: the report of refused lines", self.path.display());
+        for refusal in refused.as_array().into_iter().flatten() {
+            let writer = match &mut self.writer {
+                Some(writer) => writer,
+                none => {
+                    let mut writer = csv::Writer::from_path(&self.path).with_context(place)?;
+                    writer.write_record(["line", "field", "found", "rule"]).with_context(place)?;
+                    none.insert(writer)
+                }
+            };
+            let text = |key: &str| refusal[key].as_str().unwrap_or_default().to_owned();
+            let record = [refusal["line"].to_string(), text("field"), text("found"), text("rule")];
+            writer.write_record(record).with_context(place)?;
+            self.written += 1;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> anyhow::Result<u64> {
+        if let Some(writer) = &mut self.writer {
+            writer.flush().with_context(|| format!("{}: the report of refused lines", self.path.display()))?;
+        }
+        Ok(self.written)
+    }
 }
 
 impl Sum {
@@ -198,16 +249,20 @@ impl Sum {
         self.known_passes += count("knownPasses");
         self.registrations += count("registrations");
         self.known_registrations += count("knownRegistrations");
-        self.refused.extend(result["refused"].as_array().into_iter().flatten().cloned());
+        self.push_tokens += count("pushTokens");
+        let refused = result["refused"].as_array().map(Vec::as_slice).unwrap_or_default();
+        self.refused += refused.len() as u64;
+        self.shown.extend(refused.iter().take(SHOWN - self.shown.len()).cloned());
     }
 
     fn told(&self) -> String {
-        line([self.passes, self.known_passes, self.registrations, self.known_registrations])
+        line([self.passes, self.known_passes, self.registrations, self.known_registrations, self.push_tokens])
     }
 }
 
-fn line([passes, known_passes, registrations, known_registrations]: [u64; 4]) -> String {
+fn line([passes, known_passes, registrations, known_registrations, push_tokens]: [u64; 5]) -> String {
+    let newer = if push_tokens == 0 { String::new() } else { format!(", {push_tokens} newer push tokens") };
     format!(
-        "{passes} new passes ({known_passes} were here), {registrations} new registrations ({known_registrations} were here)\n"
+        "{passes} new passes ({known_passes} were here), {registrations} new registrations ({known_registrations} were here){newer}\n"
     )
 }
