@@ -112,5 +112,8 @@ async fn health_metrics_and_templates_are_there() {
         "{metrics}"
     );
     let templates: Value = service.api(Method::GET, "/api/templates").send().await.unwrap().json().await.unwrap();
-    assert_eq!(templates["templates"][0], json!({"name": "example", "fields": ["level", "name", "offer", "points"]}));
+    let example = &templates["templates"][0];
+    assert_eq!(example["name"], "example", "{example}");
+    assert_eq!(example["fields"], json!(["level", "name", "offer", "points"]), "{example}");
+    assert_eq!((&example["style"], &example["source"]), (&json!("storeCard"), &json!("fixed")), "{example}");
 }

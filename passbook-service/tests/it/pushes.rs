@@ -270,7 +270,7 @@ async fn due_push(database: &Database, push_token: &str, now: i64) -> (Store, Pa
             state: pass.state.clone(),
             basis: pass.basis.clone(),
             fingerprint: "another".to_owned(),
-            keep: false,
+            keep: 0,
         }))
     });
     change.await.unwrap().unwrap().unwrap();

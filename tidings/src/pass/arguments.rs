@@ -142,11 +142,13 @@ impl Change {
 
 /// `NAME=VALUE` as fields.
 pub(super) fn pairs(pairs: &[String]) -> anyhow::Result<Map<String, Value>> {
+    // As it would be written: a `Value` compared with a text is equal to a JSON string only.
+    let written = |value: &Value| value.to_string();
     let pair = |pair: &String| {
         let (name, text) = pair.split_once('=').with_context(|| format!("--field is NAME=VALUE; found \"{pair}\""))?;
         let value = match serde_json::from_str(text) {
             // A code like 12e4, or one of more digits than a number holds, stays as it was typed.
-            Ok(value @ (Value::Number(_) | Value::Bool(_))) if value.to_string() == text => value,
+            Ok(value @ (Value::Number(_) | Value::Bool(_))) if written(&value) == text => value,
             _ => Value::from(text),
         };
         Ok((name.to_owned(), value))

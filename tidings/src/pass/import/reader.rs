@@ -36,7 +36,7 @@ impl Format {
 
 /// A file's rows.
 pub(super) enum Rows {
-    Csv { reader: Box<csv::Reader<File>>, columns: Vec<Column> },
+    Csv { reader: Box<csv::Reader<File>>, columns: Vec<Column>, crlf: bool },
     Jsonl { reader: BufReader<File>, line: u64, read: u64 },
 }
 
@@ -75,7 +75,8 @@ const NAMES: [(&str, &str); 18] = [
 impl Rows {
     /// Opens a file.
     pub(super) fn open(path: &Path, format: Format, delimiter: u8) -> anyhow::Result<Self> {
-        let file = File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let unreadable = || format!("{} cannot be read", path.display());
+        let file = File::open(path).with_context(unreadable)?;
         if format == Format::Jsonl {
             return Ok(Self::Jsonl { reader: BufReader::new(file), line: 0, read: 0 });
         }
@@ -83,13 +84,14 @@ impl Rows {
         let head = reader.headers().with_context(|| format!("{}: the head cannot be read", path.display()))?;
         let columns = head.iter().map(column).collect::<Result<Vec<_>, _>>();
         let columns = columns.with_context(|| format!("{}: the head", path.display()))?;
-        Ok(Self::Csv { reader: Box::new(reader), columns })
+        let crlf = ends_with_crlf(path).with_context(unreadable)?;
+        Ok(Self::Csv { reader: Box::new(reader), columns, crlf })
     }
 
     /// The next row, with its line; `None`: the file is at its end.
     pub(super) fn next(&mut self) -> anyhow::Result<Option<Value>> {
         match self {
-            Self::Csv { reader, columns } => next_record(reader, columns),
+            Self::Csv { reader, columns, crlf } => next_record(reader, columns, *crlf),
             Self::Jsonl { reader, line, read } => next_line(reader, line, read),
         }
     }
@@ -121,12 +123,20 @@ fn column(name: &str) -> anyhow::Result<Column> {
     }
 }
 
-fn next_record(reader: &mut csv::Reader<File>, columns: &[Column]) -> anyhow::Result<Option<Value>> {
+/// Whether the lines of a file end with `\r\n`, as its first one says.
+fn ends_with_crlf(path: &Path) -> std::io::Result<bool> {
+    let mut first = Vec::new();
+    std::io::Read::take(BufReader::new(File::open(path)?), LONGEST).read_until(b'\n', &mut first)?;
+    Ok(first.ends_with(b"\r\n"))
+}
+
+fn next_record(reader: &mut csv::Reader<File>, columns: &[Column], crlf: bool) -> anyhow::Result<Option<Value>> {
     let mut record = csv::ByteRecord::new();
     if !reader.read_byte_record(&mut record).context("the file cannot be read further")? {
         return Ok(None);
     }
-    let line = record.position().map_or(0, csv::Position::line);
+    // A record ends with `\r` for the reader: the `\n` before the next one is not counted yet.
+    let line = record.position().map_or(0, csv::Position::line) + u64::from(crlf);
     if record.len() != columns.len() {
         let why = format!("the line has {} columns, the head has {}", record.len(), columns.len());
         return Ok(Some(json!({"line": line, "unreadable": why})));
