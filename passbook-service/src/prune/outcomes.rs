@@ -20,7 +20,8 @@ const NAME: &str = "outcomes";
 const LEASE_MS: i64 = 60_000;
 /// How often the lease is renewed, and how often others look for it.
 const RENEW: Duration = Duration::from_secs(15);
-/// How long until a stream that broke is opened again.
+/// How long until a stream that broke is opened again: at once first, for the gateway tells only those who listen.
+const SOON: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_secs(5);
 /// A stream is opened anew after this.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
@@ -69,14 +70,20 @@ struct Heard {
 impl Follower {
     /// Works until the shutdown begins.
     pub async fn run(self, shutdown: Shutdown) {
+        let mut again = SOON;
         while !shutdown.is_down() {
             let now = self.clock.now_ms();
             let pause = match self.store.lease(NAME, &self.process, now, now + LEASE_MS).await {
                 Ok(true) => match self.follow(&shutdown).await {
-                    Ok(()) => AGAIN,
+                    Ok(()) => {
+                        again = SOON;
+                        SOON
+                    }
                     Err(error) => {
                         tracing::debug!(%error, "what became of pushes cannot be followed; trying again");
-                        AGAIN
+                        let pause = again;
+                        again = (again * 2).min(AGAIN);
+                        pause
                     }
                 },
                 Ok(false) => RENEW,
