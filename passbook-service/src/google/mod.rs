@@ -3,7 +3,7 @@
 //! A pass comes to Google Wallet by a save link ([`link`]); from then on the [`teller`] tells Google of every committed
 //! change. The sequencer notes in the transaction that gives a change its tag what Google is to hear, so Google never
 //! hears of a change that is not committed, and always hears of one that is. [`map`] makes Google's class and object of a rendered `pass.json`,
-//! [`notice`] the messages about changes, [`client`] speaks the REST API. Settings: `wallet.google.*`.
+//! [`notice`] the messages about changes, `client` speaks the REST API. Settings: `wallet.google.*`.
 
 mod client;
 mod config;
