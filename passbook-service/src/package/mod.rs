@@ -42,6 +42,7 @@ pub use render::{PassContent, PassState};
 pub use starter::{STARTERS, starter};
 pub use template::{Template, TemplateError};
 pub use upload::{LARGEST_UNPACKED, unpack};
+pub(crate) use validate::with_colon;
 pub use validate::{Rules, STYLES};
 
 pub(crate) use example::files as example_files;

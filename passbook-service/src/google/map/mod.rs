@@ -20,7 +20,7 @@ use self::field::{Field, fields, modules};
 use self::semantics::Semantics;
 use self::styles::Style;
 use super::resource::Resource;
-use crate::package::hex;
+use crate::package::{hex, with_colon};
 
 /// What a mapping depends on besides the pass.
 pub struct Surroundings<'a> {
@@ -234,18 +234,6 @@ impl<'a> Parts<'a> {
 fn moment_ms(text: &str) -> Option<i64> {
     let time = OffsetDateTime::parse(&with_colon(text), &Iso8601::PARSING).ok()?;
     i64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
-}
-
-/// A zone `+0200` as `+02:00`: Apple reads both, parsers and Google want one style throughout.
-fn with_colon(text: &str) -> String {
-    let zone = text.len().checked_sub(5).and_then(|at| text.split_at_checked(at));
-    match zone {
-        Some((time, zone)) if time.contains('T') && zone.starts_with(['+', '-']) => {
-            let (hours, minutes) = zone.split_at(3);
-            format!("{time}{hours}:{minutes}")
-        }
-        _ => text.to_owned(),
-    }
 }
 
 /// A text as part of one of Google's ids, which know letters, digits, `.`, `_` and `-`.

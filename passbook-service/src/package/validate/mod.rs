@@ -12,6 +12,8 @@ mod value;
 pub(in crate::package) use field::FIELD_GROUPS;
 pub(in crate::package) use scheme::warnings as scheme_warnings;
 
+pub(crate) use value::with_colon;
+
 use serde_json::{Map, Value};
 
 use super::fault::Faults;

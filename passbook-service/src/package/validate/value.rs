@@ -26,11 +26,14 @@ pub(super) fn is_date(text: &str) -> bool {
         && OffsetDateTime::parse(&with_colon(text), &Iso8601::PARSING).is_ok()
 }
 
-/// `+0200` as `+02:00`: both are used, the parser wants one style throughout.
-fn with_colon(text: &str) -> String {
-    let bytes = text.as_bytes();
-    match bytes.len().checked_sub(5).and_then(|at| bytes.get(at)) {
-        Some(b'+' | b'-') => format!("{}:{}", &text[..text.len() - 2], &text[text.len() - 2..]),
+/// A zone `+0200` as `+02:00`: Apple reads both, parsers and Google want one style throughout.
+pub(crate) fn with_colon(text: &str) -> String {
+    let zone = text.len().checked_sub(5).and_then(|at| text.split_at_checked(at));
+    match zone {
+        Some((time, zone)) if time.contains('T') && zone.is_ascii() && zone.starts_with(['+', '-']) => {
+            let (hours, minutes) = zone.split_at(3);
+            format!("{time}{hours}:{minutes}")
+        }
         _ => text.to_owned(),
     }
 }

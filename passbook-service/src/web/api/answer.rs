@@ -1,11 +1,25 @@
-//! Refusals of the API and their codes.
+//! Answers of the API that several routes share: what was made, and refusals with their codes.
 
+use axum::Json;
+use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use http::header::{CACHE_CONTROL, HeaderValue, LOCATION};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tidings_shared::http::ApiError;
 use tidings_shared::storage::StorageError;
 
 use crate::update::ChangeError;
+
+/// 201 for what was made at `url`. The answer holds its token: nobody keeps it.
+pub(super) fn created(answer: impl Serialize, url: &str) -> Response {
+    let mut response = (StatusCode::CREATED, Json(answer)).into_response();
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(location) = HeaderValue::from_str(url) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
+}
 
 /// The answer to a change that was refused.
 pub(super) fn refusal(error: ChangeError) -> ApiError {

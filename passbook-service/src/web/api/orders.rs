@@ -3,12 +3,12 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, LOCATION};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use tidings_shared::http::ApiError;
 
-use super::answer::{json as parsed, storage};
+use super::answer::{created as made, json as parsed, storage};
 use super::passes::{pass_id, token_for};
 use crate::order::{CreateOrder, MEDIA_TYPE, OrderError, Orders, PatchOrder};
 use crate::package::Kind;
@@ -34,12 +34,7 @@ pub(super) async fn create(State(door): State<Door>, request: Request) -> Result
         "webServiceURL": service.public_url,
         "url": format!("{url}/package"),
     });
-    let mut response = (StatusCode::CREATED, Json(answer)).into_response();
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Ok(location) = HeaderValue::from_str(&url) {
-        response.headers_mut().insert(LOCATION, location);
-    }
-    Ok(response)
+    Ok(made(answer, &url))
 }
 
 /// Changes an order: the body's `order` is laid over its content (RFC 7396).

@@ -3,14 +3,14 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tidings_shared::http::ApiError;
 use utoipa::ToSchema;
 
-use super::answer::{json as parsed, no_pass, refusal, storage};
+use super::answer::{created as made, json as parsed, no_pass, refusal, storage};
 use super::templates::svg;
 use crate::link::LinkedPass;
 use crate::package::{ChangeMessage, Preview};
@@ -125,12 +125,7 @@ pub(super) async fn create(State(door): State<Door>, request: Request) -> Result
         url: format!("{url}/package"),
         download_url,
     };
-    let mut response = (StatusCode::CREATED, Json(answer)).into_response();
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Ok(location) = HeaderValue::from_str(&url) {
-        response.headers_mut().insert(http::header::LOCATION, location);
-    }
-    Ok(response)
+    Ok(made(answer, &url))
 }
 
 /// Changes a pass: fields are merged one by one. With `dryRun=true` nothing changes, and the answer says what would.
